@@ -1,0 +1,1 @@
+"""The edges as Dagster resources, one class per engine behind one small protocol."""

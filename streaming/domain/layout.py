@@ -1,0 +1,30 @@
+"""Where things lie in the lake: Hive-style, zero-padded prefixes, as Firehose writes them."""
+
+import re
+from datetime import UTC, datetime
+
+_HOUR = re.compile(r"year=(\d{4})/month=(\d{2})/day=(\d{2})/hour=(\d{2})(?:/|$)")
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The start of the UTC hour that holds `moment`."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def hour_prefix(prefix: str, hour: datetime) -> str:
+    """Folder of one hour of a table: `raw/year=2026/month=11/day=23/hour=04`."""
+    return f"{prefix}/{hour.astimezone(UTC):year=%Y/month=%m/day=%d/hour=%H}"
+
+
+def day_prefix(prefix: str, day: str) -> str:
+    """Folder of one day of an aggregate: `aggregated/events_by_type/date=2026-11-23`."""
+    return f"{prefix}/date={day}"
+
+
+def parse_hour(path: str) -> datetime | None:
+    """The hour that a path of the lake lies in, or None where it has none."""
+    found = _HOUR.search(path)
+    if not found:
+        return None
+    year, month, day, hour = map(int, found.groups())
+    return datetime(year, month, day, hour, tzinfo=UTC)

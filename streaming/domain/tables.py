@@ -1,0 +1,185 @@
+"""The declared schema of every table in the lake: the one place where columns and types are written.
+
+Delivery converts by it, the catalog builds its views from it, Dagster shows it as column metadata. Types are
+SQL types that DuckDB, Spark, Redshift Spectrum and Athena share. Timestamps are UTC, without a zone.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FileFormat = Literal["parquet", "json", "csv"]
+Partition = Literal["hour", "day"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its SQL type, and what it means (with its unit)."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the lake. `prefix` is its folder; `partition` the width of its Hive partitions."""
+
+    name: str
+    prefix: str
+    format: FileFormat
+    partition: Partition
+    grain: str
+    columns: tuple[Column, ...]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+EVENT_COLUMNS = (
+    Column("user_id", "VARCHAR", "who acted, as the shop knows them"),
+    Column("pixel_id", "VARCHAR", "the shop's tracking pixel that sent the event"),
+    Column("click_id", "VARCHAR", "identity of the event; copies of one event share it"),
+    Column("insertion_timestamp", "TIMESTAMP", "when the client queued the event, UTC"),
+    Column("event_name", "VARCHAR", "Search, ViewContent, AddToCart or Purchase"),
+    Column("user_ip", "VARCHAR", "address the place was looked up for"),
+)
+PLACE_AND_NAME_COLUMNS = (
+    Column("name", "VARCHAR", "the customer's full name"),
+    Column("country", "VARCHAR", "ISO 3166-1 alpha-2 code of the country of user_ip"),
+    Column("region", "VARCHAR", "region or state of user_ip"),
+    Column("city", "VARCHAR", "city of user_ip"),
+    Column("latitude", "DOUBLE", "degrees north"),
+    Column("longitude", "DOUBLE", "degrees east"),
+    Column(
+        "missing_reasons", "VARCHAR", "why name or place is null, such as 'name:unknown_user'; sorted, comma-joined"
+    ),
+    Column("enrichment_version", "VARCHAR", "code, geo build and users snapshot the row was enriched with"),
+    Column("extra", "VARCHAR", "JSON object of the keys the contract does not name, null when there are none"),
+)
+DELIVERY_COLUMNS = (
+    Column("record_id", "VARCHAR", "identity of the delivery: 32 lower-case hex digits"),
+    Column("arrival_timestamp", "TIMESTAMP", "when the edge accepted the record, UTC"),
+)
+DETAIL_COLUMNS = (
+    Column("time_on_data", "BIGINT", "seconds spent on the page"),
+    Column("percent_viewed", "DOUBLE", "share of the page that was seen, 0 to 100"),
+    Column("product_id", "BIGINT", "the product that was looked at, carted or bought"),
+    Column("price", "DECIMAL(18,2)", "the product's price"),
+)
+ADDITIONAL_DATA = Column(
+    "additional_data",
+    "STRUCT(" + ", ".join(f"{column.name} {column.type}" for column in DETAIL_COLUMNS) + ")",
+    "details of the action",
+)
+
+_ENRICHED_COLUMNS = (
+    *DELIVERY_COLUMNS,
+    Column("timestamp", "TIMESTAMP", "event time, UTC"),
+    *EVENT_COLUMNS,
+    ADDITIONAL_DATA,
+    *PLACE_AND_NAME_COLUMNS,
+)
+
+ENRICHED_LANDING = Table(
+    "enriched_landing", "enriched_landing", "parquet", "hour", "one row per delivered record", _ENRICHED_COLUMNS
+)
+ENRICHED_EVENTS = Table(
+    "enriched_events", "enriched", "parquet", "hour", "one row per record_id, by hour of arrival", _ENRICHED_COLUMNS
+)
+RAW_EVENTS = Table(
+    "raw_events",
+    "raw",
+    "json",
+    "hour",
+    "one envelope per delivered record, by hour of arrival",
+    (
+        *DELIVERY_COLUMNS,
+        Column("client_ip", "VARCHAR", "address the edge vouches for; null when the payload's is trusted"),
+        Column("event", "JSON", "the event as it was sent; null when it was not one line of JSON"),
+        Column("event_base64", "VARCHAR", "the record's bytes when they were not one line of JSON"),
+    ),
+)
+FAILED_EVENTS = Table(
+    "failed_events",
+    "failed_events",
+    "parquet",
+    "hour",
+    "one row per record_id that broke the contract or could not be processed, by hour of arrival",
+    (
+        *DELIVERY_COLUMNS,
+        Column("type", "VARCHAR", "failure type, such as schema_violation"),
+        Column("stage", "VARCHAR", "where it failed: enrichment, delivery, or a consumer's name"),
+        Column("field", "VARCHAR", "JSON pointer of the first fault, empty for the whole event"),
+        Column("reason", "VARCHAR", "what was wrong, for a person to read"),
+        Column("error_code", "VARCHAR", "the code that delivery recorded"),
+        Column("attempts", "BIGINT", "how often processing was tried"),
+        Column("handler_version", "VARCHAR", "version of the validator that typed it"),
+        Column("raw_data", "BLOB", "the record's bytes as they stood on the stream"),
+    ),
+)
+EVENT_LEDGER = Table(
+    "event_ledger",
+    "event_ledger",
+    "parquet",
+    "hour",
+    "one row per hour of arrival",
+    (
+        Column("arrival_hour", "TIMESTAMP", "start of the hour, UTC"),
+        Column("state", "VARCHAR", "open, balanced or red"),
+        Column("raw_records", "BIGINT", "distinct record_ids in raw"),
+        Column("enriched_records", "BIGINT", "distinct record_ids in enriched"),
+        Column("failed_records", "BIGINT", "distinct record_ids in failed and not in enriched"),
+        Column("missing_records", "BIGINT", "record_ids of raw that are in neither enriched nor failed"),
+        Column("unknown_records", "BIGINT", "record_ids of enriched or failed that are not in raw"),
+        Column("repeated_deliveries", "BIGINT", "deliveries of a record_id beyond its first"),
+        Column("repeated_clicks", "BIGINT", "rows whose click_id stands in the hour already"),
+        Column("failures_by_type", "VARCHAR", "JSON object of failure type to records"),
+        Column("touched_event_hours", "STRUCT(event_hour TIMESTAMP, events BIGINT)[]", "event hours of the rows"),
+        Column("version", "VARCHAR", "hash of what was compared; equal versions mean nothing changed"),
+    ),
+)
+FLATTENED_EVENTS = Table(
+    "flattened_events",
+    "flattened",
+    "parquet",
+    "hour",
+    "one row per click_id, by hour of event time",
+    (
+        Column("event_timestamp", "TIMESTAMP", "event time, UTC"),
+        *EVENT_COLUMNS,
+        *DETAIL_COLUMNS,
+        *PLACE_AND_NAME_COLUMNS,
+        *DELIVERY_COLUMNS,
+    ),
+)
+HIGH_INTENT_VIEWS = Table(
+    "high_intent_views",
+    "high_intent_views",
+    "parquet",
+    "hour",
+    "one row per ViewContent with percent_viewed above 60, as delivered",
+    (
+        *DELIVERY_COLUMNS,
+        Column("event_timestamp", "TIMESTAMP", "event time, UTC"),
+        Column("user_id", "VARCHAR", "who acted"),
+        Column("click_id", "VARCHAR", "identity of the event"),
+        Column("event_name", "VARCHAR", "always ViewContent"),
+        Column("percent_viewed", "DECIMAL(5,2)", "share of the page that was seen, above 60"),
+        Column("product_id", "BIGINT", "the product that was looked at"),
+        Column("price", "DECIMAL(18,2)", "the product's price"),
+    ),
+)
+
+TABLES = {
+    table.name: table
+    for table in (
+        RAW_EVENTS,
+        ENRICHED_LANDING,
+        ENRICHED_EVENTS,
+        FAILED_EVENTS,
+        EVENT_LEDGER,
+        FLATTENED_EVENTS,
+        HIGH_INTENT_VIEWS,
+    )
+}

@@ -1,0 +1,1 @@
+"""One module per Lambda, each with `lambda_handler(event, context)`."""
