@@ -1,0 +1,144 @@
+"""The shop's customers in MySQL (MariaDB locally, Aurora on AWS): who a user_id is."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import pymysql
+from pymysql.cursors import Cursor, SSCursor
+
+from streaming.settings import ROOT
+
+__all__ = ["Customer", "UsersDb", "migrate"]
+
+_SQL = ROOT / "sql" / "mysql"
+_COLUMNS = "customer_id, pixel_id, name, price_per_click, updated_at"
+_BEGINNING = datetime(1970, 1, 2, tzinfo=UTC)
+# A row carries the time of its statement but is seen only after its commit, so a refresh looks back this far.
+_LONGEST_TRANSACTION = timedelta(minutes=15)
+
+
+class Customer(NamedTuple):
+    """One row of `customers`. `price_per_click` in the shop's currency; `updated_at` UTC."""
+
+    customer_id: int
+    pixel_id: str
+    name: str
+    price_per_click: Decimal
+    updated_at: datetime
+
+
+class UsersDb:
+    """Reads and writes `customers`. Each call opens its own connection, so a restarted server costs nothing later.
+
+    Raises:
+        ValueError: the URL is not `mysql://user:password@host:port/database`.
+        pymysql.MySQLError: any call, when the server cannot be reached in time or refuses.
+    """
+
+    def __init__(self, url: str, connect_seconds: float = 3, read_seconds: float = 30) -> None:
+        self._options = _connection_options(url) | {
+            "connect_timeout": connect_seconds,
+            "read_timeout": read_seconds,
+            "write_timeout": read_seconds,
+        }
+
+    def changed_since(self, watermark: datetime | None, page_size: int = 5_000) -> Iterator[list[Customer]]:
+        """Customers changed since `watermark` (None: all), oldest change first, a page at a time.
+
+        Pages are cut by (updated_at, customer_id), so equal times are never skipped. Rows of the quarter of an hour
+        before the watermark come again, for a transaction may have committed late: apply them idempotently.
+        """
+        statement = (_SQL / "changed_since.sql").read_text()
+        after, customer_id = (watermark - _LONGEST_TRANSACTION if watermark else _BEGINNING), 0
+        with self._connect() as connection, connection.cursor() as cursor:
+            while True:
+                cursor.execute(
+                    statement, {"updated_at": after.astimezone(UTC), "customer_id": customer_id, "limit": page_size}
+                )
+                page = [_customer(row) for row in cursor.fetchall()]
+                if page:
+                    yield page
+                    after, customer_id = page[-1].updated_at, page[-1].customer_id
+                if len(page) < page_size:
+                    return
+
+    def all_customers(self) -> Iterator[Customer]:
+        """Every customer by customer_id, streamed from one consistent read."""
+        with self._connect() as connection, connection.cursor(SSCursor) as cursor:
+            cursor.execute(f"SELECT {_COLUMNS} FROM customers ORDER BY customer_id")  # noqa: S608
+            yield from map(_customer, cursor.fetchall_unbuffered())
+
+    def newest_customers(self, limit: int) -> list[Customer]:
+        """The `limit` customers that changed last, newest first."""
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {_COLUMNS} FROM customers ORDER BY updated_at DESC, customer_id DESC LIMIT %s",  # noqa: S608
+                (limit,),
+            )
+            return [_customer(row) for row in cursor.fetchall()]
+
+    def names(self, user_ids: Collection[str]) -> dict[str, str]:
+        """Full name by user_id, of those that are customers. Ids are compared as text: '020' is not customer 20."""
+        numbers = sorted({int(user_id) for user_id in user_ids if _is_customer_id(user_id)})
+        if not numbers:
+            return {}
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT customer_id, name FROM customers WHERE customer_id IN %s", (numbers,))
+            return {str(customer_id): name for customer_id, name in cursor.fetchall()}
+
+    def add_customer(
+        self, name: str, pixel_id: str, price_per_click: Decimal = Decimal(0), customer_id: int | None = None
+    ) -> int:
+        """Insert one customer and return the customer_id; an id that is taken raises `pymysql.IntegrityError`."""
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO customers (customer_id, pixel_id, name, price_per_click) VALUES (%s, %s, %s, %s)",
+                (customer_id, pixel_id, name, price_per_click),
+            )
+            connection.commit()
+            return customer_id or int(cursor.lastrowid)
+
+    def _connect(self) -> closing["pymysql.Connection[Cursor]"]:
+        return closing(pymysql.connect(**self._options))
+
+
+def migrate(mysql_url: str) -> None:
+    """Create the database, its schema and, in an empty table, the demo customers. Safe to repeat."""
+    options = _connection_options(mysql_url)
+    database = options.pop("database")
+    with closing(pymysql.connect(**options)) as connection, connection.cursor() as cursor:
+        quoted = "`" + database.replace("`", "``") + "`"
+        cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET utf8mb4")
+        connection.select_db(database)
+        for statement in ("schema.sql", "seed.sql"):
+            cursor.execute((_SQL / statement).read_text())
+        connection.commit()
+
+
+def _connection_options(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    database = parts.path.removeprefix("/")
+    if parts.scheme != "mysql" or not parts.hostname or not database:
+        raise ValueError("MYSQL_URL must be mysql://user:password@host:port/database")
+    return {
+        "host": parts.hostname,
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or "root"),
+        "password": unquote(parts.password or ""),
+        "database": unquote(database),
+        "charset": "utf8mb4",
+        "init_command": "SET time_zone = '+00:00'",
+    }
+
+
+def _is_customer_id(user_id: str) -> bool:
+    return user_id.isascii() and user_id.isdigit() and user_id[0] != "0" and len(user_id) < 19
+
+
+def _customer(row: Mapping[int, Any] | tuple[Any, ...]) -> Customer:
+    customer_id, pixel_id, name, price_per_click, updated_at = row
+    return Customer(customer_id, pixel_id, name, price_per_click, updated_at.replace(tzinfo=UTC))
