@@ -1,0 +1,89 @@
+"""The envelope an edge stamps on every event, and the identity of what travels without one.
+
+On the wire, one line: `{"record_id":…,"arrival_timestamp":…,"client_ip":…,"event":{…}}`, keys in this order and no
+white space outside the event. `client_ip` is the address the edge vouches for; null where the payload's is trusted.
+"""
+
+import hashlib
+import os
+import re
+import time
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import pybase64
+
+from streaming.domain.json_text import is_json, one_line
+from streaming.domain.timestamps import format_timestamp
+
+# An edge stamps a record moments before the stream takes it; farther apart, the stamp is not an edge's.
+MAX_STAMP_DRIFT = timedelta(minutes=15)
+
+_HEADER = re.compile(
+    rb'\{"record_id":"([0-9a-f]{32})"'
+    rb',"arrival_timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"'
+    rb',"client_ip":(?:null|"([0-9A-Fa-f:.]{2,45})")'
+    rb',"event":'
+)
+
+
+class Envelope(NamedTuple):
+    """One delivery. `event` is its JSON text on one line, None for bytes that are no JSON; `data` the bytes sent."""
+
+    record_id: str
+    arrival: datetime
+    client_ip: str | None
+    event: bytes | None
+    data: bytes
+
+    @property
+    def text(self) -> bytes:
+        """What the contract judges: the event, or else the bytes themselves."""
+        return self.data if self.event is None else self.event
+
+
+def new_record_ids(count: int) -> list[str]:
+    """Unique identities for the records of one request: 32 lower-case hex digits that sort by time."""
+    head = f"{time.time_ns() // 1_000_000:012x}{os.urandom(8).hex()}"
+    return [f"{head}{index:04x}" for index in range(count)]
+
+
+def stamp(event: bytes, record_id: str, arrival: str, client_ip: str | None) -> bytes:
+    """The wire form of one event. `event` is valid JSON text; `arrival` as `format_timestamp` writes it."""
+    address = f'"{client_ip}"' if client_ip else "null"
+    header = f'{{"record_id":"{record_id}","arrival_timestamp":"{arrival}","client_ip":{address},"event":'
+    return b"%b%b}\n" % (header.encode(), one_line(event))
+
+
+def open_record(data: bytes, stream_arrival: datetime) -> Envelope:
+    """Read one record of the stream: an envelope, a bare event, or bytes that are no JSON. Never raises.
+
+    What carries no envelope of an edge is identified by the hash of its bytes, and arrived when the stream got it.
+    """
+    header = _HEADER.match(data)
+    if header is not None:
+        text = data[header.end() :].rstrip()
+        event = text[:-1]
+        arrival = _stamped_arrival(header[2].decode(), stream_arrival)
+        if arrival is not None and text.endswith(b"}") and is_json(event):
+            client_ip = header[3].decode() if header[3] else None
+            return Envelope(header[1].decode(), arrival, client_ip, one_line(event), data)
+    record_id = hashlib.sha256(data).hexdigest()[:32]
+    return Envelope(record_id, stream_arrival, None, one_line(data.strip()) if is_json(data) else None, data)
+
+
+def raw_line(envelope: Envelope) -> bytes:
+    """The record's line in the raw copy: its wire form; bytes that are no JSON travel in base64."""
+    arrival = format_timestamp(envelope.arrival)
+    if envelope.event is not None:
+        return stamp(envelope.event, envelope.record_id, arrival, envelope.client_ip)
+    header = f'{{"record_id":"{envelope.record_id}","arrival_timestamp":"{arrival}","client_ip":null'
+    return b'%b,"event":null,"event_base64":"%b"}\n' % (header.encode(), pybase64.b64encode(envelope.data))
+
+
+def _stamped_arrival(text: str, stream_arrival: datetime) -> datetime | None:
+    try:
+        arrival = datetime.fromisoformat(text)  # the header's pattern leaves only the calendar to judge
+    except ValueError:
+        return None
+    return arrival if abs(arrival - stream_arrival) <= MAX_STAMP_DRIFT else None

@@ -1,0 +1,33 @@
+"""Timestamps as the contract knows them: in by two forms, out by one."""
+
+import re
+from datetime import UTC, datetime
+
+TIMESTAMP_PATTERN = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})?$"
+
+_match = re.compile(TIMESTAMP_PATTERN, re.ASCII).fullmatch
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Parse the article's form (`2021-07-12 12:01:58.732726`) or ISO 8601 into an aware UTC datetime.
+
+    A timestamp without an offset is UTC. Digits beyond microseconds are cut.
+
+    Raises:
+        ValueError: neither form, or no such moment in the calendar.
+    """
+    form = _match(text)
+    if form is None:
+        raise ValueError(f"{text[:40]!r} is not a timestamp such as 2021-07-12 12:01:58.732726")
+    moment = datetime.fromisoformat(text if form[2] else text + "Z")
+    if moment.tzinfo is UTC:
+        return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside the calendar in UTC") from None
+
+
+def format_timestamp(moment: datetime) -> str:
+    """Write an aware datetime as `2026-11-23T04:05:06.789012Z`: 27 characters that sort as time does."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}".zfill(27)
