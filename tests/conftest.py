@@ -1,0 +1,64 @@
+"""Fixtures every test may use: real Redis and MariaDB servers, one set per test session, emptied for each test."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from itertools import count
+from urllib.parse import urlsplit
+
+import pymysql
+import pytest
+import redis
+
+from streaming.edges.users_db import migrate
+from streaming.runtime import servers
+from streaming.runtime.supervisor import Supervisor
+
+_DATABASES = count(1)
+
+
+@pytest.fixture(scope="session")
+def servers_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Running private servers, as REDIS_URL, CACHE_REDIS_URL and MYSQL_URL."""
+    home = tmp_path_factory.mktemp("servers")
+    plan = servers.plan_servers(home, {}, lambda text: print(text, file=sys.stderr))
+    with Supervisor(home, print, stop_signals=()) as supervisor:
+        supervisor.start(*plan.services)
+        yield plan.environment
+
+
+@pytest.fixture
+def stream_redis_url(servers_environment: Mapping[str, str]) -> str:
+    """An empty Redis as the stream wants it: append-only file, no eviction."""
+    return _flushed(servers_environment["REDIS_URL"])
+
+
+@pytest.fixture
+def cache_redis_url(servers_environment: Mapping[str, str]) -> str:
+    """An empty Redis for names, places and last access."""
+    return _flushed(servers_environment["CACHE_REDIS_URL"])
+
+
+@pytest.fixture
+def mysql_url(servers_environment: Mapping[str, str]) -> Iterator[str]:
+    """A fresh database with the schema and the demo customers."""
+    server = servers_environment["MYSQL_URL"].rpartition("/")[0]
+    database = f"test_{next(_DATABASES)}"
+    url = f"{server}/{database}"
+    migrate(url)
+    yield url
+    parts = urlsplit(url)
+    with closing(pymysql.connect(host=parts.hostname, port=parts.port or 3306, user="root")) as connection:
+        connection.cursor().execute(f"DROP DATABASE {database}")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of loopback that nothing listens on."""
+    return servers.free_port()
+
+
+def _flushed(url: str) -> str:
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
