@@ -1,0 +1,61 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.domain.timestamps import format_timestamp, parse_timestamp
+
+MOMENT = datetime(2021, 7, 12, 12, 1, 58, 732726, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2021-07-12 12:01:58.732726",
+        "2021-07-12T12:01:58.732726",
+        "2021-07-12T12:01:58.732726Z",
+        "2021-07-12T12:01:58.732726999Z",
+        "2021-07-12 14:01:58.732726+02:00",
+    ],
+)
+def test_both_forms_and_any_offset_give_the_same_moment(text: str) -> None:
+    assert parse_timestamp(text) == MOMENT
+    assert parse_timestamp(text).tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2021-07-12",
+        "20210712T120158Z",
+        "2021-W28-1T12:01:58",
+        "2021-02-30 00:00:00",
+        "2021-07-12 12:01:58\n",
+        "0001-01-01 00:00:00+23:59",
+        "-2021-07-12 12:01:58",
+        "2021-07-12 24:00:01",
+        "２021-07-12 12:01:58",
+    ],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the message differs by fault
+        parse_timestamp(text)
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_what_is_written_reads_back_and_sorts(moment: datetime) -> None:
+    text = format_timestamp(moment)
+    assert len(text) == 27
+    assert parse_timestamp(text) == moment
+
+
+@given(st.lists(st.datetimes(timezones=st.just(UTC)), min_size=2, max_size=5))
+def test_written_timestamps_sort_as_time_does(moments: list[datetime]) -> None:
+    assert [format_timestamp(m) for m in sorted(moments)] == sorted(format_timestamp(m) for m in moments)
+
+
+def test_other_zones_are_written_in_utc() -> None:
+    assert format_timestamp(MOMENT.astimezone(timezone(timedelta(hours=-7)))) == "2021-07-12T12:01:58.732726Z"
