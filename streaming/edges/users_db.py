@@ -1,6 +1,6 @@
 """The shop's customers in MySQL (MariaDB locally, Aurora on AWS): who a user_id is."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -139,6 +139,6 @@ def _is_customer_id(user_id: str) -> bool:
     return user_id.isascii() and user_id.isdigit() and user_id[0] != "0" and len(user_id) < 19
 
 
-def _customer(row: Mapping[int, Any] | tuple[Any, ...]) -> Customer:
+def _customer(row: tuple[Any, ...]) -> Customer:
     customer_id, pixel_id, name, price_per_click, updated_at = row
     return Customer(customer_id, pixel_id, name, price_per_click, updated_at.replace(tzinfo=UTC))

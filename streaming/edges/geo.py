@@ -1,0 +1,63 @@
+"""Where an IP address is: the protocol of geo providers, and the choice of one by the settings."""
+
+from collections.abc import Collection
+from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from typing import Protocol
+
+from streaming.domain.enrichment import Place
+from streaming.settings import SettingError, Settings
+
+__all__ = ["GeoProvider", "MissingPlace", "open_geo", "unusable_address"]
+
+
+class MissingPlace(StrEnum):
+    """Why an address has no place, as it stands in `missing_reasons`."""
+
+    NO_ADDRESS = "place:no_address"
+    INVALID_ADDRESS = "place:invalid_address"
+    PRIVATE_ADDRESS = "place:private_address"
+    NOT_FOUND = "place:not_found"
+    LOOKUP_FAILED = "place:lookup_failed"
+
+
+class GeoProvider(Protocol):
+    """Finds places. `build` names the version of the geo data: the same build gives the same places."""
+
+    @property
+    def build(self) -> str: ...
+
+    def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
+        """A place or the reason there is none, for every address asked for. Never raises for an address."""
+
+
+def open_geo(settings: Settings) -> GeoProvider:
+    """The provider the settings ask for: ipinfo.io when there is a token, else the mmdb file.
+
+    Raises:
+        SettingError: neither is set.
+    """
+    if settings.ipinfo_token:
+        from streaming.edges.geo_ipinfo import IpinfoGeo  # noqa: PLC0415
+
+        return IpinfoGeo(settings.ipinfo_token, settings.lookup_deadline_seconds)
+    if settings.geoip_database:
+        from streaming.edges.geo_mmdb import MmdbGeo  # noqa: PLC0415
+
+        return MmdbGeo(settings.geoip_database)
+    raise SettingError("set GEOIP_DATABASE to a city-level mmdb file, or IPINFO_TOKEN; ./run up sets the first")
+
+
+@lru_cache(maxsize=65_536)
+def unusable_address(ip: str) -> MissingPlace | None:
+    """Why an address cannot be looked up; None for a global unicast address, the only kind that may leave the house."""
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return MissingPlace.INVALID_ADDRESS
+    if isinstance(address, IPv6Address):
+        if address.scope_id:
+            return MissingPlace.INVALID_ADDRESS
+        address = address.ipv4_mapped or address
+    return None if address.is_global and not address.is_multicast else MissingPlace.PRIVATE_ADDRESS

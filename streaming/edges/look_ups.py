@@ -1,0 +1,152 @@
+"""Who and where, for a batch of events: the cache first, then the geo provider; neither being down costs an event."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Collection
+from enum import StrEnum
+from typing import NamedTuple
+
+import redis
+
+from streaming.domain.enrichment import CODE_VERSION, Place
+from streaming.edges.breaker import CircuitBreaker
+from streaming.edges.geo import GeoProvider, MissingPlace, open_geo
+from streaming.edges.user_cache import Cached, CachedPlace, UserCache
+from streaming.settings import Settings
+
+__all__ = ["Found", "LookUps", "MissingName"]
+
+_log = logging.getLogger(__name__)
+
+_REMEMBER_SECONDS = 30.0
+_REMEMBERED = 200_000
+_FRESH_SECONDS = 86_400
+_NOT_FOUND_SECONDS = 600
+_KEEP_STALE = 7  # times as long as fresh, for when the provider is down
+_NOTHING_CACHED = Cached({}, {}, None)
+
+
+class MissingName(StrEnum):
+    """Why a user has no name, as it stands in `missing_reasons`."""
+
+    UNKNOWN_USER = "name:unknown_user"
+    LOOKUP_FAILED = "name:lookup_failed"
+
+
+class Found(NamedTuple):
+    """Names and places of a batch: a value, or why there is none, for everything that was asked for.
+
+    `version` names the code, the geo build and the customers' snapshot they come from.
+    """
+
+    names: dict[str, str | MissingName]
+    places: dict[str, Place | MissingPlace]
+    version: str
+
+
+class LookUps:
+    """Looks names and places up in at most one round trip to the cache a batch, and remembers them for half a minute.
+
+    A cache that fails is left alone for a few seconds; a new customer's name is seen within half a minute.
+    """
+
+    def __init__(self, cache: UserCache, geo: GeoProvider, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cache = cache
+        self._geo = geo
+        self._clock = clock
+        self._breaker = CircuitBreaker(threshold=1, cool_down_seconds=5, clock=clock)
+        self._names: dict[str, str | MissingName] = {}
+        self._places: dict[str, Place | MissingPlace] = {}
+        self._watermark: str | None = None
+        self._forget_at = 0.0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "LookUps":
+        return cls(UserCache(settings.cache_redis_url, settings.lookup_deadline_seconds), open_geo(settings))
+
+    def find(self, user_ids: Collection[str], ips: Collection[str]) -> Found:
+        """Names and places of the distinct users and addresses of a batch."""
+        if self._clock() >= self._forget_at or len(self._names) + len(self._places) > _REMEMBERED:
+            self._forget()
+        new_users = [user_id for user_id in user_ids if user_id not in self._names]
+        new_ips = [ip for ip in ips if ip not in self._places]
+        cached = self._read_cache(new_users, new_ips) if new_users or new_ips else _NOTHING_CACHED
+        if cached.watermark and cached.watermark != self._watermark:
+            self._watermark = cached.watermark
+            if self._names:  # they follow an older snapshot
+                self._names.clear()
+                return self.find(user_ids, ips)
+        missing_name = MissingName.UNKNOWN_USER if cached.watermark else MissingName.LOOKUP_FAILED
+        names = {user_id: cached.names.get(user_id, missing_name) for user_id in new_users}
+        places = self._locate(new_ips, cached.places)
+        self._names |= {user_id: name for user_id, name in names.items() if name is not MissingName.LOOKUP_FAILED}
+        self._places |= {ip: place for ip, place in places.items() if place is not MissingPlace.LOOKUP_FAILED}
+        return Found(
+            {user_id: self._names.get(user_id, MissingName.LOOKUP_FAILED) for user_id in user_ids},
+            {ip: self._places.get(ip, MissingPlace.LOOKUP_FAILED) for ip in ips},
+            f"{CODE_VERSION}/{self._geo.build}/{self._watermark or 'no-users'}",
+        )
+
+    def _forget(self) -> None:
+        self._names.clear()
+        self._places.clear()
+        self._watermark = None
+        self._forget_at = self._clock() + _REMEMBER_SECONDS
+
+    def _locate(self, ips: Collection[str], cached: dict[str, CachedPlace]) -> dict[str, Place | MissingPlace]:
+        now, build = time.time(), self._geo.build
+        places = {ip: _place(entry) for ip, entry in cached.items() if entry.build == build and entry.fresh_until > now}
+        wanted = [ip for ip in ips if ip not in places]
+        if wanted:
+            found = self._geo.places(wanted)
+            self._write_cache(_entries(found, build, now))
+            places |= {
+                ip: _place(cached[ip]) if place is MissingPlace.LOOKUP_FAILED and ip in cached else place
+                for ip, place in found.items()
+            }
+        return places
+
+    def _read_cache(self, user_ids: Collection[str], ips: Collection[str]) -> Cached:
+        if self._breaker.is_open:
+            return _NOTHING_CACHED
+        try:
+            return self._cache.look_up(user_ids, ips)
+        except redis.RedisError as error:
+            _log.warning("cache: %s", error)
+            self._breaker.failed()
+            return _NOTHING_CACHED
+
+    def _write_cache(self, places: Collection[tuple[str, CachedPlace, int]]) -> None:
+        if not places or self._breaker.is_open:
+            return
+        try:
+            self._cache.put_places(places)
+        except redis.ResponseError as error:  # such as out of memory: reading goes on
+            _log.warning("cache: %s", error)
+        except redis.RedisError as error:
+            _log.warning("cache: %s", error)
+            self._breaker.failed()
+
+
+def _place(entry: CachedPlace) -> Place | MissingPlace:
+    if entry.reason:
+        return MissingPlace.NOT_FOUND
+    return Place(entry.country, entry.region, entry.city, entry.latitude, entry.longitude)
+
+
+def _entries(found: dict[str, Place | MissingPlace], build: str, now: float) -> list[tuple[str, CachedPlace, int]]:
+    return [entry for ip, place in found.items() if (entry := _entry(ip, place, build, now))]
+
+
+def _entry(ip: str, place: Place | MissingPlace, build: str, now: float) -> tuple[str, CachedPlace, int] | None:
+    """What to cache of a place, and for how many seconds. Lifetimes vary, so that they do not all end at once."""
+    if isinstance(place, Place):
+        fresh = int(_FRESH_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+        known = CachedPlace(
+            build, now + fresh, place.country, place.region, place.city, place.latitude, place.longitude
+        )
+        return ip, known, fresh * _KEEP_STALE
+    if place is MissingPlace.NOT_FOUND:
+        return ip, CachedPlace(build, now + _NOT_FOUND_SECONDS, reason=place), _NOT_FOUND_SECONDS
+    return None
