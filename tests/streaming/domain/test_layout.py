@@ -11,8 +11,9 @@ def test_prefixes_are_zero_padded() -> None:
     assert day_prefix("aggregated/events_by_type", "2026-01-03") == "aggregated/events_by_type/date=2026-01-03"
 
 
-@given(st.datetimes(timezones=st.just(UTC)))
-def test_a_prefix_reads_back_as_its_hour(moment: datetime) -> None:
+@given(st.integers(0, 7_000_000_000))
+def test_a_prefix_reads_back_as_its_hour(seconds: int) -> None:
+    moment = datetime.fromtimestamp(seconds, UTC)
     path = f"lake/{hour_prefix('raw', moment)}/part.json.gz"
     assert parse_hour(path) == hour_of(moment)
 

@@ -1,5 +1,6 @@
 import json
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ from streaming.domain import validation
 from streaming.domain.events import Event
 from streaming.domain.failures import FailureType
 from streaming.domain.json_text import decode_strict, is_json
-from streaming.domain.validation import EventContract, with_client_ip
+from streaming.domain.validation import with_client_ip
 from streaming.edges.ingestion_api import load_contract, load_openapi
 from tests.streaming.domain.strategies import ARTICLE_EVENT, event_texts
 
@@ -114,28 +115,30 @@ def test_an_address_the_edge_vouches_for_replaces_the_payloads() -> None:
     assert json.loads(event.extra or "") == {"colour": "red", "user_ip": "169.235.214.44"}
 
 
-@settings(max_examples=600)
-@given(event_texts())
-def test_the_short_cut_agrees_with_the_schema(text: bytes) -> None:
-    short = validation._canonical(text)
-    if short is not None:
-        assert load_contract()._by_schema(text) == short
+def test_the_short_cut_agrees_with_the_schema() -> None:
+    taken = Counter[bool]()
+
+    @settings(max_examples=600)
+    @given(event_texts())
+    def agree(text: bytes) -> None:
+        short = validation._canonical(text)
+        taken[short is not None] += 1
+        if short is not None:
+            assert load_contract()._by_schema(text) == short
+
+    agree()
+    assert min(taken[True], taken[False]) > 50, "the texts must try both ways"
 
 
-@settings(max_examples=300)
+@settings(max_examples=400)
 @given(event_texts())
-def test_what_the_contract_takes_the_published_schema_takes(text: bytes) -> None:
+def test_the_contract_takes_exactly_what_the_published_schema_takes(text: bytes) -> None:
     schema = load_openapi()["components"]["schemas"]["Event"]
     published = is_json(text) and jsonschema.Draft202012Validator(schema).is_valid(decode_strict(text))
-    result = load_contract().check(
-        text, datetime.max.replace(tzinfo=UTC) - timedelta(days=1), datetime.min.replace(tzinfo=UTC)
-    )
+    latest, earliest = datetime(9999, 12, 30, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+    result = load_contract().check(text, latest, earliest)
     if isinstance(result, Event):
         assert published
     elif published:
-        assert {fault.reason for fault in result if "stands twice" in fault.reason or fault.field.endswith("timestamp")}
-
-
-def test_the_contract_can_be_built_from_any_schema() -> None:
-    schema = load_openapi()["components"]["schemas"]["Event"]
-    assert EventContract(schema).faults(text_of(), ARRIVAL, START) == []
+        beyond_a_schema = {"stands twice", "calendar", "month", "day", "more than 5 minutes"}
+        assert all(any(words in fault.reason for words in beyond_a_schema) for fault in result), result
