@@ -1,0 +1,58 @@
+"""The command line `./run`: one module of this package a command, imported only when that command is used."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from streaming.runtime.supervisor import SupervisorError
+from streaming.settings import SettingError
+
+COMMANDS = {
+    "demo": "Run everything on synthetic traffic and open the tables in the Dagster UI.",
+    "up": "Start the platform and keep it running.",
+    "down": "Stop the platform that runs in this home.",
+    "status": "Show processes, addresses and backlog.",
+    "send": "Send synthetic traffic to the collector.",
+    "customers": "List customers, and add one as a sign-up does.",
+    "query": "Run SQL on the catalog's tables.",
+    "test": "Run linters, type checks and tests.",
+    "lint": "Run linters and type checks.",
+    "bench": "Measure speed and memory.",
+    "lock": "Resolve requirements.in into requirements.lock.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"commands.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """A clickstream platform: events in over HTTP, tables out, every accepted event accounted for.
+
+    Start with `./run demo`. Data and logs live under .clickstream/ (CLICKSTREAM_HOME).
+    """
+
+
+def main() -> None:
+    """Run the command line; an error that a person can act on is one line and exit status 1."""
+    try:
+        cli(prog_name="./run")
+    except (SettingError, SupervisorError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
