@@ -1,0 +1,457 @@
+"""The event stream on Redis Streams: one stream key a shard, one hash of lease and checkpoint a shard and consumer.
+
+    <name>:shards             set of the shards that ever got a record
+    <name>:<shard>            the stream; entry id `<ms>-<ordinal>`
+    <name>:<shard>:<consumer> hash {owner, epoch, expires, sequence_number, caught_up_to}, times in ms
+
+An ordinal counts the records of its shard and never starts again (Redis keeps a stream's last id when it is trimmed
+to nothing), so the difference of two is a number of records. The ms of an id is the server's clock, never behind an
+earlier id, and never behind what delivery has declared itself caught up to: a clock that steps back cannot slip
+records into an hour that is sealed.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import md5
+from itertools import chain
+from typing import Any, NamedTuple
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from streaming.edges.event_stream import (
+    MAX_PUT_RECORDS,
+    SERVICE_UNAVAILABLE,
+    STREAM_FULL,
+    LeaseLost,
+    PutResult,
+    ShardBatch,
+    StreamRecord,
+    StreamUnavailable,
+)
+from streaming.settings import Settings, SettingError
+
+DELIVERY = "delivery"
+
+_TIMEOUT_SECONDS = 1.5
+_MAX_WAIT_SECONDS = 1.0
+# Above this share of maxmemory, what is delivered is trimmed without regard to the retention.
+_MEMORY_PRESSURE = 0.7
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+_CLOCK = """
+redis.replicate_commands()
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function integer(number) return string.format('%.0f', number) end
+"""
+
+# KEYS: stream, delivery's state, set of shards. ARGV: shard, most undelivered records, then key and data of each.
+# A batch goes in whole or not at all: what is refused is sent again, and half of it would come twice.
+_PUT = (
+    _CLOCK
+    + """
+local ordinal = 0
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      local ms, last = string.match(info[i + 1], '(%d+)-(%d+)')
+      now = math.max(now, tonumber(ms))
+      ordinal = tonumber(last)
+    end
+  end
+end
+local delivery = redis.call('HMGET', KEYS[2], 'sequence_number', 'caught_up_to')
+now = math.max(now, tonumber(delivery[2]) or 0)
+local undelivered = ordinal - (tonumber(string.match(delivery[1] or '', '-(%d+)')) or 0)
+local count = (#ARGV - 2) / 2
+if undelivered > 0 and undelivered + count > tonumber(ARGV[2]) then
+  return false
+end
+redis.call('SADD', KEYS[3], ARGV[1])
+for i = 1, count do
+  redis.call('XADD', KEYS[1], integer(now) .. '-' .. integer(ordinal + i), 'k', ARGV[2 * i + 1], 'd', ARGV[2 * i + 2])
+end
+return {integer(now), ordinal + 1}
+"""
+)
+
+# Redis refuses a script's first write when it is out of memory, unless that write can only free some. Progress must be
+# recorded all the same, for progress is what frees the memory: so each of these begins by deleting a field that is not.
+_UNLESS_OUT_OF_MEMORY = "redis.call('HDEL', KEYS[1], '')"
+
+# KEYS: state. ARGV: owner, ttl in ms.
+_ACQUIRE = (
+    _CLOCK
+    + f"""
+local state = redis.call('HMGET', KEYS[1], 'owner', 'expires', 'epoch', 'sequence_number', 'caught_up_to')
+if state[1] and state[1] ~= ARGV[1] and tonumber(state[2]) > now then
+  return false
+end
+{_UNLESS_OUT_OF_MEMORY}
+local epoch = (tonumber(state[3]) or 0) + 1
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'epoch', epoch, 'expires', integer(now + ARGV[2]))
+return {{epoch, state[4], state[5]}}
+"""
+)
+
+# KEYS: state. ARGV: owner, epoch, ttl in ms, then what to set.
+_PROGRESS = (
+    _CLOCK
+    + f"""
+local state = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
+if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then
+  return 0
+end
+{_UNLESS_OUT_OF_MEMORY}
+redis.call('HSET', KEYS[1], 'expires', integer(now + ARGV[3]), unpack(ARGV, 4))
+return 1
+"""
+)
+
+
+class Checkpoint(NamedTuple):
+    """How far a consumer is in a shard: each record that arrived before `caught_up_to` is done. None: nothing yet."""
+
+    sequence_number: str | None
+    caught_up_to: datetime | None
+
+
+class Backlog(NamedTuple):
+    """What a consumer has before it in a shard: records, the age of the oldest in seconds, and how many of them are
+    no longer on the stream (only consumers other than delivery can lose any; they are repaired from raw)."""
+
+    records: int
+    oldest_age_seconds: float
+    trimmed_unread: int
+
+
+def open_event_stream(settings: Settings, name: str) -> "RedisEventStream":
+    """The event stream `name` as the settings have it. Connects when it is first used."""
+    return RedisEventStream(settings.redis_url, name, settings.shards, settings.stream_backlog)
+
+
+def verify_stream_server(url: str) -> None:
+    """Refuse a Redis that could lose acknowledged records.
+
+    Raises:
+        SettingError: it is too old, keeps no append-only file, or evicts keys.
+        StreamUnavailable: it does not answer.
+    """
+    with _connect(url) as redis, _unavailable_on_redis_error():
+        info: dict[str, Any] = redis.info("everything")
+    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < (6, 2):
+        raise SettingError(f"REDIS_URL: the event stream needs Redis 6.2 or later, this is {info['redis_version']}")
+    if not info["aof_enabled"]:
+        raise SettingError(
+            "REDIS_URL: the event stream needs an append-only file; start this Redis with appendonly yes"
+        )
+    if info["maxmemory_policy"] != "noeviction":
+        raise SettingError(
+            f"REDIS_URL: the event stream must not evict; this Redis has maxmemory-policy {info['maxmemory_policy']}, "
+            "set it to noeviction"
+        )
+
+
+class RedisEventStream:
+    """An `EventStream`, and the leases, checkpoints and trimming that Kinesis's own consumers need not bring.
+
+    `backlog` is the most records that may wait for delivery; each shard takes an equal share of it.
+    Safe to use from many threads.
+    """
+
+    def __init__(self, url: str, name: str, shards: int, backlog: int) -> None:
+        self.name = name
+        self._shards = [f"shardId-{index:012d}" for index in range(shards)]
+        self._share = -(-backlog // shards)
+        self._redis = _connect(url)
+        self._redis.set_response_callback("XRANGE", _entries)
+        self._put = self._redis.register_script(_PUT)
+        self._acquire = self._redis.register_script(_ACQUIRE)
+        self._progress = self._redis.register_script(_PROGRESS)
+
+    def list_shards(self) -> list[str]:
+        """The shards that puts go to, and those of an earlier number of shards that may still hold records."""
+        with _unavailable_on_redis_error():
+            known: set[bytes] = self._redis.smembers(f"{self.name}:shards")
+        return sorted({*self._shards, *(shard.decode() for shard in known)})
+
+    def put_records(self, records: Sequence[tuple[str, bytes]]) -> list[PutResult]:
+        if len(records) > MAX_PUT_RECORDS:
+            raise ValueError(f"{len(records)} records in one put; at most {MAX_PUT_RECORDS}")
+        by_shard: dict[str, list[int]] = {}
+        for index, (key, _) in enumerate(records):
+            by_shard.setdefault(self._shard_of(key), []).append(index)
+        replies = self._put_shards({shard: [records[i] for i in indexes] for shard, indexes in by_shard.items()})
+        results: list[PutResult] = [PutResult(None, SERVICE_UNAVAILABLE)] * len(records)
+        for indexes, reply in zip(by_shard.values(), replies, strict=True):
+            for position, index in enumerate(indexes):
+                results[index] = _put_result(reply, position)
+        return results
+
+    def get_records(self, shard: str, after: str | None, limit: int, wait_seconds: float = 0) -> ShardBatch:
+        with _unavailable_on_redis_error():
+            batch = self._read(shard, after, limit)
+            if not batch.records and wait_seconds > 0:
+                block = max(1, round(min(wait_seconds, _MAX_WAIT_SECONDS) * 1000))
+                self._redis.execute_command(
+                    "XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", self._key(shard), after or "0"
+                )
+                batch = self._read(shard, after, limit)
+        return batch
+
+    def acquire(self, shard: str, consumer: str, owner: str, ttl_seconds: float) -> "ShardLease | None":
+        """Take the lease on a shard, under a new epoch; None while another owner holds it.
+
+        Raises:
+            StreamUnavailable: the server does not answer.
+        """
+        ttl = round(ttl_seconds * 1000)
+        with _unavailable_on_redis_error():
+            taken = self._acquire(keys=[self._key(shard, consumer)], args=[owner, ttl])
+        if taken is None:
+            return None
+        epoch, sequence_number, caught_up_to = taken
+        return ShardLease(self, shard, consumer, owner, epoch, ttl, _checkpoint(sequence_number, caught_up_to))
+
+    def checkpoints(self, consumer: str = DELIVERY) -> dict[str, Checkpoint]:
+        """How far `consumer` is in every shard, by shard.
+
+        Raises:
+            StreamUnavailable: the server does not answer.
+        """
+        shards = self.list_shards()
+        with _unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
+            for shard in shards:
+                pipe.hmget(self._key(shard, consumer), "sequence_number", "caught_up_to")
+            return {shard: _checkpoint(*state) for shard, state in zip(shards, pipe.execute(), strict=True)}
+
+    def backlog(self, consumer: str = DELIVERY) -> dict[str, Backlog]:
+        """What `consumer` has before it in every shard, by shard.
+
+        Raises:
+            StreamUnavailable: the server does not answer.
+        """
+        checkpoints = self.checkpoints(consumer)
+        with _unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
+            for shard, checkpoint in checkpoints.items():
+                pipe.time()
+                pipe.xinfo_stream(self._key(shard))
+                pipe.execute_command("XRANGE", self._key(shard), _behind(checkpoint.sequence_number), "+", "COUNT", 1)
+            replies = pipe.execute(raise_on_error=False)  # a shard that never got a record has no stream to ask about
+        return {
+            shard: _backlog(checkpoint.sequence_number, *replies[3 * i : 3 * i + 3])
+            for i, (shard, checkpoint) in enumerate(checkpoints.items())
+        }
+
+    def trim(self, shard: str, retention_seconds: float) -> int:
+        """Forget what delivery is done with and is older than the retention; how many records that were.
+
+        The retention yields when memory runs short, and to the bound on the stream's length: what is delivered never
+        keeps new records out.
+
+        Raises:
+            StreamUnavailable: the server does not answer.
+        """
+        with _unavailable_on_redis_error():
+            delivered, seconds = self._redis.hget(self._key(shard, DELIVERY), "sequence_number"), self._redis.time()[0]
+            if not delivered:
+                return 0
+            behind = f"{delivered[:13].decode()}-{int(delivered[14:]) + 1}"
+            if not self._short_of_memory():
+                behind = min(behind, f"{max(0, int((seconds - retention_seconds) * 1000)):013d}-0")
+            trimmed: int = self._redis.execute_command("XTRIM", self._key(shard), "MINID", behind)
+            # Undelivered records are the newest, and by the bound no more than this.
+            most = 2 * max(self._share, MAX_PUT_RECORDS)
+            trimmed += self._redis.execute_command("XTRIM", self._key(shard), "MAXLEN", "~", most)
+        return trimmed
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def progress(self, lease: "ShardLease", changes: Sequence[str | int]) -> None:
+        """Record what `lease` has to record, and prolong it.
+
+        Raises:
+            LeaseLost: the shard has another owner or epoch.
+            StreamUnavailable: the server does not answer.
+        """
+        with _unavailable_on_redis_error():
+            held = self._progress(
+                keys=[self._key(lease.shard, lease.consumer)],
+                args=[lease.owner, lease.epoch, lease.ttl_milliseconds, *changes],
+            )
+        if not held:
+            raise LeaseLost(f"{self.name} {lease.shard}: {lease.consumer} has another owner than epoch {lease.epoch}")
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self.name, *parts))
+
+    def _shard_of(self, partition_key: str) -> str:
+        """As Kinesis maps keys: the shards divide the range of MD5 evenly."""
+        digest = md5(partition_key.encode(), usedforsecurity=False).digest()
+        return self._shards[int.from_bytes(digest) * len(self._shards) >> 128]
+
+    def _put_shards(self, by_shard: dict[str, list[tuple[str, bytes]]]) -> list[Any]:
+        """One reply or RedisError for each shard."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for shard, records in by_shard.items():
+                keys = (self._key(shard), self._key(shard, DELIVERY), self._key("shards"))
+                pipe.evalsha(self._put.sha, len(keys), *keys, shard, self._share, *chain.from_iterable(records))
+            commands = list(pipe.command_stack)
+            try:
+                replies = pipe.execute(raise_on_error=False)
+                if any(isinstance(reply, NoScriptError) for reply in replies):
+                    self._redis.script_load(_PUT)
+                    pipe.command_stack = commands
+                    replies = pipe.execute(raise_on_error=False)
+            except RedisError as error:
+                return [error] * len(by_shard)
+        return replies
+
+    def _read(self, shard: str, after: str | None, limit: int) -> ShardBatch:
+        # The clock before the records: what arrives between the two has a later arrival.
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.execute_command("XRANGE", self._key(shard), _behind(after), "+", "COUNT", limit)
+            (seconds, microseconds), records = pipe.execute()
+        if len(records) == limit:
+            return ShardBatch(records, records[-1].arrival)
+        return ShardBatch(records, _moment(seconds * 1000 + microseconds // 1000))
+
+    def _short_of_memory(self) -> bool:
+        memory = self._redis.info("memory")
+        return 0 < memory["maxmemory"] * _MEMORY_PRESSURE < memory["used_memory"]
+
+
+@dataclass
+class ShardLease:
+    """The right to work on one shard for one consumer, until another owner takes it under a later epoch.
+
+    What a lease writes is refused once its epoch is stale, however late it is tried: a worker that was thought dead
+    cannot move a checkpoint. `start` is the checkpoint it began from.
+    """
+
+    stream: RedisEventStream
+    shard: str
+    consumer: str
+    owner: str
+    epoch: int
+    ttl_milliseconds: int
+    start: Checkpoint
+    lost: bool = field(default=False, init=False)
+
+    def renew(self) -> None:
+        """Prolong the lease.
+
+        Raises:
+            LeaseLost, StreamUnavailable
+        """
+        self._record()
+
+    def checkpoint(self, sequence_number: str | None, caught_up_to: datetime) -> None:
+        """Record that everything up to `sequence_number` is done, and nothing that arrived before `caught_up_to` is not.
+
+        Raises:
+            LeaseLost, StreamUnavailable
+        """
+        milliseconds = (caught_up_to - _EPOCH) // timedelta(milliseconds=1)
+        self._record("sequence_number", sequence_number or "", "caught_up_to", milliseconds)
+
+    def release(self) -> None:
+        """Give the shard up, so that another owner need not wait for the lease to run out.
+
+        Raises:
+            LeaseLost, StreamUnavailable
+        """
+        self._record("expires", 0)
+
+    def _record(self, *changes: str | int) -> None:
+        try:
+            self.stream.progress(self, changes)
+        except LeaseLost:
+            self.lost = True
+            raise
+
+
+def _connect(url: str) -> Redis:
+    return Redis.from_url(
+        url,
+        protocol=2,
+        driver_info=None,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+@contextmanager
+def _unavailable_on_redis_error() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise StreamUnavailable(f"the event stream's Redis: {error}") from error
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _behind(sequence_number: str | None) -> str:
+    return f"({sequence_number}" if sequence_number else "-"
+
+
+def _sequence_number(milliseconds: int, ordinal: int) -> str:
+    return f"{milliseconds:013d}-{ordinal:012d}"
+
+
+def _ordinal(sequence_number: str | None) -> int:
+    return int(sequence_number.partition("-")[2]) if sequence_number else 0
+
+
+def _entries(reply: list[Any], **_: object) -> list[StreamRecord]:
+    records = []
+    for entry_id, (_, key, _, data) in reply:
+        milliseconds, _, ordinal = entry_id.partition(b"-")
+        milliseconds = int(milliseconds)
+        records.append(
+            StreamRecord(
+                _sequence_number(milliseconds, int(ordinal)),
+                datetime.fromtimestamp(milliseconds / 1000, UTC),
+                key.decode(),
+                data,
+            )
+        )
+    return records
+
+
+def _put_result(reply: Any, position: int) -> PutResult:
+    if isinstance(reply, RedisError):
+        return PutResult(None, SERVICE_UNAVAILABLE)
+    if reply is None:
+        return PutResult(None, STREAM_FULL)
+    milliseconds, first = reply
+    return PutResult(_sequence_number(int(milliseconds), first + position), None)
+
+
+def _checkpoint(sequence_number: bytes | None, caught_up_to: bytes | None) -> Checkpoint:
+    return Checkpoint(
+        sequence_number.decode() if sequence_number else None, _moment(int(caught_up_to)) if caught_up_to else None
+    )
+
+
+def _backlog(after: str | None, time: Any, stream: Any, oldest: Any) -> Backlog:
+    if isinstance(stream, RedisError):
+        return Backlog(0, 0.0, 0)
+    records = int(stream["last-generated-id"].partition(b"-")[2]) - _ordinal(after)
+    if not oldest:
+        return Backlog(records, 0.0, records)
+    seconds, microseconds = time
+    age = seconds + microseconds / 1e6 - oldest[0].arrival.timestamp()
+    return Backlog(records, max(0.0, age), _ordinal(oldest[0].sequence_number) - _ordinal(after) - 1)
