@@ -31,6 +31,8 @@ class Settings:
     cache_redis_url: str
     mysql_url: str
     collector_url: str
+    collector_host: str
+    collector_port: int
     dagster_url: str
     shards: int
     stream_backlog: int
@@ -83,6 +85,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         cache_redis_url=text("CACHE_REDIS_URL", ""),
         mysql_url=text("MYSQL_URL", ""),
         collector_url=text("COLLECTOR_URL", "http://127.0.0.1:8080"),
+        collector_host=text("COLLECTOR_HOST", "127.0.0.1"),
+        collector_port=int(number("COLLECTOR_PORT", 8080, 1)),
         dagster_url=text("DAGSTER_URL", "http://127.0.0.1:3000"),
         shards=int(number("CLICKSTREAM_SHARDS", 4, 1)),
         stream_backlog=int(number("CLICKSTREAM_STREAM_BACKLOG", 500_000, 1)),

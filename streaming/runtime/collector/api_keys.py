@@ -1,0 +1,82 @@
+"""API keys: each maps to the pixel it may send for, a quota, and whether its payload's address is trusted."""
+
+import hashlib
+import math
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+
+from streaming.runtime.collector.problems import Refusal, retry_later
+from streaming.runtime.collector.request_body import MAX_EVENTS
+from streaming.settings import SettingError
+
+
+class ApiKey(msgspec.Struct, forbid_unknown_fields=True):
+    """One entry of the key file. A quota of null is none."""
+
+    pixel_id: str
+    events_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    trust_payload_ip: bool = False
+
+
+class Sender:
+    """A known sender: its key, and the bucket of tokens that its quota fills."""
+
+    def __init__(self, key: ApiKey) -> None:
+        self.key = key
+        self._rate = key.events_per_second
+        self._burst = max(self._rate or 0.0, MAX_EVENTS)
+        self._tokens = self._burst
+        self._filled_at = time.monotonic()
+
+    def admit(self, events: int) -> None:
+        """Take `events` tokens.
+
+        Raises:
+            Refusal: the quota is used up; Retry-After says when these events will pass.
+        """
+        if self._rate is None:
+            return
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if events > self._tokens:
+            seconds = math.ceil((events - self._tokens) / self._rate)
+            raise retry_later("quota-exceeded", f"this key may send {self._rate:g} events per second", seconds)
+        self._tokens -= events
+
+
+class ApiKeys:
+    """The keys of a deployment; without a key file everyone may send, for any pixel."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._senders = None if file is None else {_digest(key): Sender(entry) for key, entry in _load(file).items()}
+
+    def sender(self, request: Request) -> Sender | None:
+        """The sender of a request; None where the deployment has no keys.
+
+        Raises:
+            Refusal: no key, or an unknown one.
+        """
+        if self._senders is None:
+            return None
+        text = request.headers.get("x-api-key") or request.query_params.get("key", "")
+        sender = self._senders.get(_digest(text))
+        if sender is None:
+            raise Refusal("unknown-key", "send a known key as X-Api-Key, or as ?key= where headers cannot be set")
+        return sender
+
+
+def _digest(key: str) -> bytes:
+    """Keys are found by their hash, so that the time a look-up takes says nothing about the keys themselves."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _load(file: Path) -> dict[str, ApiKey]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, ApiKey])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SettingError(f"CLICKSTREAM_API_KEYS: {file} cannot be used: {error}") from None
