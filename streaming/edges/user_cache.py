@@ -149,7 +149,7 @@ class UserCache:
 
     def put_places(self, places: Iterable[tuple[str, CachedPlace, int]]) -> None:
         """Set places: the address, what is known of it, and after how many seconds to forget it."""
-        self._put_places(args=[_encode([(ip, _encode_place(place), keep) for ip, place, keep in places])])
+        self._put_places(args=[_encode([(ip, _encode_place(place).decode(), keep) for ip, place, keep in places])])
 
     def put_last_access(self, accesses: Iterable[LastAccess]) -> int:
         """Move users' last access and location forward, never back; returns how many moved.

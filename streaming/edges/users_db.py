@@ -53,7 +53,8 @@ class UsersDb:
         before the watermark come again, for a transaction may have committed late: apply them idempotently.
         """
         statement = (_SQL / "changed_since.sql").read_text()
-        after, customer_id = (watermark - _LONGEST_TRANSACTION if watermark else _BEGINNING), 0
+        after = max(watermark - _LONGEST_TRANSACTION, _BEGINNING) if watermark else _BEGINNING
+        customer_id = 0
         with self._connect() as connection, connection.cursor() as cursor:
             while True:
                 cursor.execute(

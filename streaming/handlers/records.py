@@ -1,0 +1,46 @@
+"""What the Lambdas share: from a record of the stream to an event that keeps the contract."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+import pybase64
+
+from streaming.domain.envelope import Envelope, open_record
+from streaming.domain.events import Event
+from streaming.domain.failures import Fault
+from streaming.domain.validation import with_client_ip
+from streaming.edges.ingestion_api import load_contract
+from streaming.settings import load_settings
+
+
+class KinesisEvent(NamedTuple):
+    """One good event of a Kinesis batch. `arrival` is when the edge accepted it."""
+
+    sequence_number: str
+    record_id: str
+    arrival: datetime
+    event: Event
+
+
+def judge(data: bytes, stream_arrival: datetime) -> tuple[Envelope, Event | list[Fault]]:
+    """Open a record and judge its event: normalised and under the address its edge vouches for, or its faults."""
+    envelope = open_record(data, stream_arrival)
+    judged = load_contract().check(envelope.text, envelope.arrival, _start())
+    return envelope, judged if isinstance(judged, list) else with_client_ip(judged, envelope.client_ip)
+
+
+def good_events(batch: Mapping[str, Any]) -> Iterator[KinesisEvent]:
+    """The events of a Kinesis batch that keep the contract; enrichment sees to it that the others are kept."""
+    for record in batch["Records"]:
+        kinesis = record["kinesis"]
+        arrival = datetime.fromtimestamp(kinesis["approximateArrivalTimestamp"], UTC)
+        envelope, judged = judge(pybase64.b64decode(kinesis["data"]), arrival)
+        if isinstance(judged, Event):
+            yield KinesisEvent(kinesis["sequenceNumber"], envelope.record_id, envelope.arrival, judged)
+
+
+@cache
+def _start() -> datetime:
+    return load_settings().start
