@@ -20,11 +20,11 @@ SERVICE_UNAVAILABLE = "ServiceUnavailable"
 MAX_PUT_RECORDS = 500
 
 
-class StreamUnavailable(Exception):
+class StreamUnavailable(Exception):  # noqa: N818
     """The stream's server cannot be reached, or cannot answer now."""
 
 
-class LeaseLost(Exception):
+class LeaseLost(Exception):  # noqa: N818
     """The lease on a shard has passed to another owner: what this one does no longer counts."""
 
 

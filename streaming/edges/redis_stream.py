@@ -33,7 +33,7 @@ from streaming.edges.event_stream import (
     StreamRecord,
     StreamUnavailable,
 )
-from streaming.settings import Settings, SettingError
+from streaming.settings import SettingError, Settings
 
 DELIVERY = "delivery"
 
@@ -178,7 +178,7 @@ class RedisEventStream:
     def list_shards(self) -> list[str]:
         """The shards that puts go to, and those of an earlier number of shards that may still hold records."""
         with _unavailable_on_redis_error():
-            known: set[bytes] = self._redis.smembers(f"{self.name}:shards")
+            known: Any = self._redis.smembers(self._key("shards"))
         return sorted({*self._shards, *(shard.decode() for shard in known)})
 
     def put_records(self, records: Sequence[tuple[str, bytes]]) -> list[PutResult]:
@@ -199,9 +199,7 @@ class RedisEventStream:
             batch = self._read(shard, after, limit)
             if not batch.records and wait_seconds > 0:
                 block = max(1, round(min(wait_seconds, _MAX_WAIT_SECONDS) * 1000))
-                self._redis.execute_command(
-                    "XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", self._key(shard), after or "0"
-                )
+                self._redis.xread({self._key(shard): after or "0"}, count=1, block=block)
                 batch = self._read(shard, after, limit)
         return batch
 
@@ -242,7 +240,7 @@ class RedisEventStream:
             for shard, checkpoint in checkpoints.items():
                 pipe.time()
                 pipe.xinfo_stream(self._key(shard))
-                pipe.execute_command("XRANGE", self._key(shard), _behind(checkpoint.sequence_number), "+", "COUNT", 1)
+                pipe.xrange(self._key(shard), _behind(checkpoint.sequence_number), count=1)
             replies = pipe.execute(raise_on_error=False)  # a shard that never got a record has no stream to ask about
         return {
             shard: _backlog(checkpoint.sequence_number, *replies[3 * i : 3 * i + 3])
@@ -259,16 +257,18 @@ class RedisEventStream:
             StreamUnavailable: the server does not answer.
         """
         with _unavailable_on_redis_error():
-            delivered, seconds = self._redis.hget(self._key(shard, DELIVERY), "sequence_number"), self._redis.time()[0]
+            delivered: Any = self._redis.hget(self._key(shard, DELIVERY), "sequence_number")
             if not delivered:
                 return 0
-            behind = f"{delivered[:13].decode()}-{int(delivered[14:]) + 1}"
+            milliseconds, _, ordinal = delivered.decode().partition("-")
+            kept = _sequence_number(int(milliseconds), int(ordinal) + 1)
             if not self._short_of_memory():
-                behind = min(behind, f"{max(0, int((seconds - retention_seconds) * 1000)):013d}-0")
-            trimmed: int = self._redis.execute_command("XTRIM", self._key(shard), "MINID", behind)
+                seconds: int = self._redis.time()[0]
+                kept = min(kept, _sequence_number(max(0, round((seconds - retention_seconds) * 1000)), 0))
+            trimmed: int = self._redis.xtrim(self._key(shard), minid=kept, approximate=False)
             # Undelivered records are the newest, and by the bound no more than this.
             most = 2 * max(self._share, MAX_PUT_RECORDS)
-            trimmed += self._redis.execute_command("XTRIM", self._key(shard), "MAXLEN", "~", most)
+            trimmed += self._redis.xtrim(self._key(shard), maxlen=most)
         return trimmed
 
     def close(self) -> None:
@@ -303,7 +303,8 @@ class RedisEventStream:
         with self._redis.pipeline(transaction=False) as pipe:
             for shard, records in by_shard.items():
                 keys = (self._key(shard), self._key(shard, DELIVERY), self._key("shards"))
-                pipe.evalsha(self._put.sha, len(keys), *keys, shard, self._share, *chain.from_iterable(records))
+                pairs: Any = chain.from_iterable(records)
+                pipe.evalsha(self._put.sha, len(keys), *keys, shard, self._share, *pairs)
             commands = list(pipe.command_stack)
             try:
                 replies = pipe.execute(raise_on_error=False)
@@ -319,14 +320,14 @@ class RedisEventStream:
         # The clock before the records: what arrives between the two has a later arrival.
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.execute_command("XRANGE", self._key(shard), _behind(after), "+", "COUNT", limit)
+            pipe.xrange(self._key(shard), _behind(after), count=limit)
             (seconds, microseconds), records = pipe.execute()
         if len(records) == limit:
             return ShardBatch(records, records[-1].arrival)
         return ShardBatch(records, _moment(seconds * 1000 + microseconds // 1000))
 
     def _short_of_memory(self) -> bool:
-        memory = self._redis.info("memory")
+        memory: dict[str, Any] = self._redis.info("memory")
         return 0 < memory["maxmemory"] * _MEMORY_PRESSURE < memory["used_memory"]
 
 
@@ -356,7 +357,7 @@ class ShardLease:
         self._record()
 
     def checkpoint(self, sequence_number: str | None, caught_up_to: datetime) -> None:
-        """Record that everything up to `sequence_number` is done, and nothing that arrived before `caught_up_to` is not.
+        """Record that everything up to `sequence_number` is done, as is all that arrived before `caught_up_to`.
 
         Raises:
             LeaseLost, StreamUnavailable

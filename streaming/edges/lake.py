@@ -1,0 +1,78 @@
+"""The lake as a directory: files appear whole or not at all, under Hive-style prefixes."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from streaming.domain.layout import hour_prefix
+
+
+class LocalLake:
+    """A lake in a directory of one file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, relative: str) -> Path:
+        """Where a file of the lake is."""
+        return self.root / relative
+
+    def publish(self, relative: str, data: bytes) -> None:
+        """Write a file so that readers see its old content or its new one, and a power failure keeps it.
+
+        Raises:
+            OSError: the disk refuses; what was there before still is.
+        """
+        target = self.path(relative)
+        _make_folder(target.parent)
+        # Two writers of one name, one of them thought dead, must not share a temporary file.
+        partial = target.with_name(f".{target.name}.{uuid4().hex}")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    def list_hour(self, prefix: str, hour: datetime) -> list[Path]:
+        """The files of one hour of a table, sorted by name; none when there is no such hour."""
+        return _files(self.path(hour_prefix(prefix, hour)))
+
+    def hours(self, prefix: str) -> list[datetime]:
+        """The hours of a table that have files, oldest first."""
+        folders = self.path(prefix).glob("year=*/month=*/day=*/hour=*")
+        return sorted(_hour_of_folder(folder) for folder in folders if _files(folder))
+
+
+def _files(folder: Path) -> list[Path]:
+    """The published files of a folder: a name that starts with a dot is a file in the making."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _hour_of_folder(folder: Path) -> datetime:
+    year, month, day, hour = (int(part.partition("=")[2]) for part in folder.parts[-4:])
+    return datetime(year, month, day, hour, tzinfo=UTC)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each entry durable in its parent."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,116 @@
+"""JSON lines to Parquet, by a table's declared schema: the record format conversion of a delivery stream."""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet
+
+from streaming.domain.tables import DELIVERY_COLUMNS, Table
+
+_SCALARS = {
+    "BIGINT": pa.int64(),
+    "BLOB": pa.binary(),
+    "BOOLEAN": pa.bool_(),
+    "DATE": pa.date32(),
+    "DOUBLE": pa.float64(),
+    "INT": pa.int32(),
+    "JSON": pa.string(),
+    "TIMESTAMP": pa.timestamp("us"),
+    "VARCHAR": pa.string(),
+}
+_DECIMAL = re.compile(r"DECIMAL\((\d+), ?(\d+)\)")
+_IDENTITY = {column.name for column in DELIVERY_COLUMNS}
+
+
+class Rejected(NamedTuple):
+    """A line that does not convert: its index among the lines given, and why."""
+
+    index: int
+    reason: str
+
+
+class Converted(NamedTuple):
+    """The lines that convert, as rows in their order, and those that do not."""
+
+    rows: pa.Table
+    rejected: list[Rejected]
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The declared columns of a table, as Arrow types them."""
+    return pa.schema([(column.name, arrow_type(column.type)) for column in table.columns])
+
+
+def arrow_type(sql: str) -> pa.DataType:
+    """The Arrow type of a SQL type such as `DECIMAL(18,2)` or `STRUCT(event_hour TIMESTAMP, events BIGINT)[]`.
+
+    Raises:
+        KeyError: no such type.
+    """
+    if sql.endswith("[]"):
+        return pa.list_(arrow_type(sql[:-2]))
+    if sql.startswith("STRUCT("):
+        fields = (field.split(" ", 1) for field in _split_fields(sql[len("STRUCT(") : -1]))
+        return pa.struct([(name, arrow_type(type_)) for name, type_ in fields])
+    if decimal := _DECIMAL.fullmatch(sql):
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    return _SCALARS[sql]
+
+
+def convert(lines: Sequence[bytes], schema: pa.Schema) -> Converted:
+    """Read JSON objects, one to a line, as rows of `schema`; keys that it does not name are dropped.
+
+    A line that is no such object, or has no identity where the schema asks for one, costs itself, not its neighbours.
+    """
+    tables: list[pa.Table] = []
+    rejected: list[Rejected] = []
+    spans = [(0, len(lines))]
+    while spans:
+        start, end = spans.pop()
+        try:
+            tables.append(_read(lines[start:end], schema))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            if end - start == 1:
+                rejected.append(Rejected(start, str(error)))
+            else:
+                middle = (start + end) // 2
+                spans += [(middle, end), (start, middle)]
+    return Converted(pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table(), rejected)
+
+
+def parquet_bytes(rows: pa.Table) -> bytes:
+    """A Parquet file with Snappy compression; equal rows give equal bytes."""
+    sink = io.BytesIO()
+    pa.parquet.write_table(rows, sink, compression="snappy", store_schema=False)
+    return sink.getvalue()
+
+
+def _read(lines: Sequence[bytes], schema: pa.Schema) -> pa.Table:
+    text = b"\n".join(line.strip() for line in lines)
+    rows = pa.json.read_json(
+        io.BytesIO(text),
+        read_options=pa.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+        parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+    if rows.num_rows != len(lines):
+        raise pa.ArrowInvalid(f"{rows.num_rows} JSON objects where {len(lines)} lines were given")
+    for name in _IDENTITY.intersection(schema.names):
+        if rows[name].null_count:
+            raise pa.ArrowInvalid(f"{name} is null: the ledger could not account for the row")
+    rows.validate(full=True)  # the reader takes strings that are not UTF-8, which no reader of Parquet would
+    return rows.select(schema.names)
+
+
+def _split_fields(text: str) -> list[str]:
+    """Split at the commas that stand in no bracket."""
+    fields, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            fields.append(text[start:position].strip())
+            start = position + 1
+    return [*fields, text[start:].strip()]
