@@ -135,7 +135,11 @@ EVENT_LEDGER = Table(
         Column("repeated_deliveries", "BIGINT", "deliveries of a record_id beyond its first"),
         Column("repeated_clicks", "BIGINT", "rows whose click_id stands in the hour already"),
         Column("failures_by_type", "VARCHAR", "JSON object of failure type to records"),
-        Column("touched_event_hours", "STRUCT(event_hour TIMESTAMP, events BIGINT)[]", "event hours of the rows"),
+        Column(
+            "touched_event_hours",
+            "STRUCT(event_hour TIMESTAMP, events BIGINT, version VARCHAR)[]",
+            "event hours of the rows, each with a hash of its rows; no events where it was touched before",
+        ),
         Column("version", "VARCHAR", "hash of what was compared; equal versions mean nothing changed"),
     ),
 )
