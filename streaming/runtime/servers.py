@@ -107,7 +107,7 @@ def verify_redis(variable: str, url: str) -> None:
 
 def mariadb_service(data: Path, port: int, say: Callable[[str], None]) -> Service:
     """A private MariaDB, installed first when the machine has none; its data folder is initialised once."""
-    server = _find_mariadb() or _install_mariadb(say)
+    server = ensure_mariadb(say)
     user = ["--user=root"] if os.geteuid() == 0 else []
     if not data.exists():
         _initialise_mariadb(data, user)
@@ -119,6 +119,15 @@ def mariadb_service(data: Path, port: int, say: Callable[[str], None]) -> Servic
     ]  # fmt: skip
     url = f"mysql://root@{LOOPBACK}:{port}/"
     return Service("mariadb", command, ready=lambda: _mysql_answers(url), ready_seconds=120, grace_seconds=30)
+
+
+def ensure_mariadb(say: Callable[[str], None]) -> Path:
+    """The MariaDB server program, installed first when it is missing and this is root on Debian.
+
+    Raises:
+        SupervisorError: it is missing and cannot be installed; the message says what to install.
+    """
+    return _find_mariadb() or _install_mariadb(say)
 
 
 def _find_mariadb() -> Path | None:

@@ -1,0 +1,24 @@
+"""`./run test`: everything that must pass before a change is taken in."""
+
+import sys
+
+import click
+
+from commands.lint import passes_checks, run_tool
+from streaming.runtime.servers import ensure_mariadb
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--fast", is_flag=True, help="Leave out tests marked slow or browser.")
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def test(fast: bool, pytest_arguments: tuple[str, ...]) -> None:
+    """Run linters, type checks and tests, setting up all they need.
+
+    Arguments go to pytest; with any, only pytest runs: ./run test tests/streaming/domain -k price
+    """
+    linted = True if pytest_arguments else passes_checks()
+    ensure_mariadb(lambda text: click.echo(text, err=True))
+    selection = ["-m", "not slow and not browser"] if fast else []
+    tested = run_tool("pytest", *selection, *pytest_arguments) == 0
+    if not (linted and tested):
+        sys.exit(1)
