@@ -9,6 +9,7 @@ import os
 import re
 import time
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import pybase64
@@ -60,16 +61,24 @@ def open_record(data: bytes, stream_arrival: datetime) -> Envelope:
 
     What carries no envelope of an edge is identified by the hash of its bytes, and arrived when the stream got it.
     """
-    header = _HEADER.match(data)
-    if header is not None:
-        text = data[header.end() :].rstrip()
-        event = text[:-1]
-        arrival = _stamped_arrival(header[2].decode(), stream_arrival)
-        if arrival is not None and text.endswith(b"}") and is_json(event):
-            client_ip = header[3].decode() if header[3] else None
-            return Envelope(header[1].decode(), arrival, client_ip, one_line(event), data)
+    envelope = read_envelope(data, stream_arrival)
+    if envelope is not None and is_json(envelope.text):
+        return envelope
     record_id = hashlib.sha256(data).hexdigest()[:32]
     return Envelope(record_id, stream_arrival, None, one_line(data.strip()) if is_json(data) else None, data)
+
+
+def read_envelope(data: bytes, stream_arrival: datetime) -> Envelope | None:
+    """The envelope an edge stamped, if there is one. Whether its event is JSON at all is left to the caller."""
+    header = _HEADER.match(data)
+    text = data.rstrip()
+    if header is None or not text.endswith(b"}"):
+        return None
+    arrival = _stamped_arrival(header[2])
+    if arrival is None or abs(arrival - stream_arrival) > MAX_STAMP_DRIFT:
+        return None
+    client_ip = header[3].decode() if header[3] else None
+    return Envelope(header[1].decode(), arrival, client_ip, one_line(text[header.end() : -1]), data)
 
 
 def raw_line(envelope: Envelope) -> bytes:
@@ -81,9 +90,10 @@ def raw_line(envelope: Envelope) -> bytes:
     return b'%b,"event":null,"event_base64":"%b"}\n' % (header.encode(), pybase64.b64encode(envelope.data))
 
 
-def _stamped_arrival(text: str, stream_arrival: datetime) -> datetime | None:
+@lru_cache(maxsize=1024)
+def _stamped_arrival(text: bytes) -> datetime | None:
+    """An edge stamps the events of one request alike, hence the cache."""
     try:
-        arrival = datetime.fromisoformat(text)  # the header's pattern leaves only the calendar to judge
+        return datetime.fromisoformat(text.decode())  # the header's pattern leaves only the calendar to judge
     except ValueError:
         return None
-    return arrival if abs(arrival - stream_arrival) <= MAX_STAMP_DRIFT else None

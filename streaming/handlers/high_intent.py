@@ -91,7 +91,7 @@ def _as_utc(value: Any) -> Any:
 
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(":memory:", config={"threads": 1})
+    return duckdb.connect(":memory:", config={"threads": 1, "python_enable_replacements": False})
 
 
 @cache

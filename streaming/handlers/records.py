@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import pybase64
 
-from streaming.domain.envelope import Envelope, open_record
+from streaming.domain.envelope import Envelope
 from streaming.domain.events import Event
 from streaming.domain.failures import Fault
-from streaming.domain.validation import with_client_ip
 from streaming.edges.ingestion_api import load_contract
 from streaming.settings import load_settings
 
@@ -26,9 +25,7 @@ class KinesisEvent(NamedTuple):
 
 def judge(data: bytes, stream_arrival: datetime) -> tuple[Envelope, Event | list[Fault]]:
     """Open a record and judge its event: normalised and under the address its edge vouches for, or its faults."""
-    envelope = open_record(data, stream_arrival)
-    judged = load_contract().check(envelope.text, envelope.arrival, _start())
-    return envelope, judged if isinstance(judged, list) else with_client_ip(judged, envelope.client_ip)
+    return load_contract().judge(data, stream_arrival, _start())
 
 
 def good_events(batch: Mapping[str, Any]) -> Iterator[KinesisEvent]:
