@@ -10,7 +10,7 @@ EventName = Literal["Search", "ViewContent", "AddToCart", "Purchase"]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
-class AdditionalData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AdditionalData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Details of the action: seconds, percent (0 to 100), the product and its price."""
 
     time_on_data: int | None = None
@@ -19,7 +19,7 @@ class AdditionalData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price: Decimal | None = None
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     """One event that keeps the contract, normalised: times are UTC, the price has two decimals."""
 
     timestamp: datetime
@@ -33,7 +33,7 @@ class Event(msgspec.Struct):
     extra: str | None
 
 
-class EnrichedEvent(msgspec.Struct):
+class EnrichedEvent(msgspec.Struct, gc=False):
     """One row of `enriched_landing`; the fields are the table's columns, in its order."""
 
     record_id: str

@@ -28,7 +28,7 @@ _CENT = Decimal("0.01")
 _NO_DETAILS = AdditionalData()
 
 
-class _CanonicalEvent(msgspec.Struct, forbid_unknown_fields=True):
+class _CanonicalEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """An event that names no other keys than the contract's."""
 
     timestamp: str
