@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 import pymysql
 import redis
 
+from streaming.edges.event_stream import StreamUnavailable
+from streaming.edges.redis_stream import verify_stream_server
 from streaming.runtime.supervisor import Service, SupervisorError
 
 LOOPBACK = "127.0.0.1"
@@ -35,13 +37,14 @@ def plan_servers(home: Path, environ: Mapping[str, str], say: Callable[[str], No
     """Take the servers that `environ` names in REDIS_URL, CACHE_REDIS_URL and MYSQL_URL, private ones for the rest.
 
     Raises:
-        SupervisorError: a named server cannot be used, or MariaDB is neither here nor installable.
+        SettingError, SupervisorError: a named server cannot be used, or MariaDB is neither here nor installable.
     """
     services: list[Service] = []
     addresses: dict[str, str] = {}
-    for variable, name in (("REDIS_URL", "stream-redis"), ("CACHE_REDIS_URL", "cache-redis")):
+    roles = (("REDIS_URL", "stream-redis", verify_stream), ("CACHE_REDIS_URL", "cache-redis", verify_cache))
+    for variable, name, verify in roles:
         if url := environ.get(variable):
-            verify_redis(variable, url)
+            verify(url)
         else:
             port = free_port()
             url = f"redis://{LOOPBACK}:{port}/0"
@@ -88,21 +91,32 @@ def redis_binary() -> Path:
     return Path(spec.origin).parent / "bin" / "redis-server"
 
 
-def verify_redis(variable: str, url: str) -> None:
-    """Refuse a Redis that could lose what was acknowledged: the stream, and last access times, live there.
+def verify_stream(url: str) -> None:
+    """Refuse a Redis that could lose acknowledged events.
 
     Raises:
-        SupervisorError: it does not answer, evicts, or (for the stream) keeps no append-only file.
+        SettingError: it keeps no append-only file, or evicts.
+        SupervisorError: it does not answer.
+    """
+    try:
+        verify_stream_server(url)
+    except StreamUnavailable as error:
+        raise SupervisorError(f"REDIS_URL names a server that does not answer: {error}") from error
+
+
+def verify_cache(url: str) -> None:
+    """Refuse a Redis that evicts: last access is kept nowhere else that is as quick to read.
+
+    Raises:
+        SupervisorError: it does not answer, or evicts.
     """
     try:
         with redis.Redis.from_url(url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS) as client:
-            config = client.config_get("appendonly", "maxmemory-policy")
+            policy = client.info("memory")["maxmemory_policy"]
     except redis.RedisError as error:
-        raise SupervisorError(f"{variable} names a server that cannot be verified by CONFIG GET: {error}") from error
-    if config.get("maxmemory-policy") != "noeviction":
-        raise SupervisorError(f"the Redis of {variable} may evict: set maxmemory-policy to noeviction")
-    if variable == "REDIS_URL" and config.get("appendonly") != "yes":
-        raise SupervisorError(f"the Redis of {variable} would forget acknowledged events: set appendonly to yes")
+        raise SupervisorError(f"CACHE_REDIS_URL names a server that does not answer: {error}") from error
+    if policy != "noeviction":
+        raise SupervisorError(f"CACHE_REDIS_URL: its maxmemory-policy is {policy}, and last access must not be evicted")
 
 
 def mariadb_service(data: Path, port: int, say: Callable[[str], None]) -> Service:
@@ -191,3 +205,10 @@ def _mysql_answers(url: str) -> bool:
     except pymysql.OperationalError:
         return False
     return True
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether something listens on a TCP port of loopback."""
+    with socket.socket() as connection:
+        connection.settimeout(PROBE_SECONDS)
+        return connection.connect_ex((LOOPBACK, port)) == 0

@@ -106,7 +106,6 @@ class Supervisor:
             self._children[service.name] = _Child(service, self._home)
         while not all(self._children[service.name].is_ready for service in services):
             self._tick(PROBE_SECONDS)
-        self._publish()
 
     def run(
         self,
@@ -137,10 +136,10 @@ class Supervisor:
         self._publish()
         return process.returncode
 
-    def watch(self) -> None:
-        """Supervise until a signal asks to stop."""
-        while True:
-            self._tick(1.0)
+    def watch(self, until: Callable[[], bool] = lambda: False, probe_seconds: float = 1.0) -> None:
+        """Supervise until the condition holds, or a signal asks to stop."""
+        while not until():
+            self._tick(probe_seconds)
 
     def export(self, environment: Mapping[str, str]) -> None:
         """Add addresses to what the services file tells other commands."""
@@ -190,12 +189,11 @@ class Supervisor:
             os.read(self._wake_reader, 4096)
 
     def _look_after(self, child: "_Child") -> bool:
-        """Start, probe or restart one child as it needs; whether its process is another one now."""
+        """Start, probe or restart one child as it needs; whether that changed its state."""
         if child.is_job:
             return False
         if child.is_running:
-            child.probe()
-            return False
+            return child.probe()
         if child.process is not None:
             self._say(child.bury())
         if time.monotonic() < child.next_start:
@@ -209,6 +207,7 @@ class Supervisor:
         identities = [child.identity for child in self._children.values() if child.is_running]
         document = asdict(ProcessIdentity.of("supervisor", os.getpid())) | {
             "environment": self._environment,
+            "ready": sorted(child.service.name for child in self._children.values() if child.is_ready),
             "processes": {identity.name: asdict(identity) for identity in identities},
         }
         file = self._home / SERVICES_FILE
@@ -233,7 +232,7 @@ class _Child:
         self.service = service
         self.process = job
         self.is_job = job is not None
-        self.is_ready = False
+        self.is_ready = self.is_job
         self.next_start = 0.0
         self._home = home
         self._quick_deaths = 0
@@ -248,7 +247,7 @@ class _Child:
     @property
     def is_waiting(self) -> bool:
         """Whether a probe or a restart is due soon."""
-        return not self.is_job and not self.is_ready
+        return not self.is_ready
 
     @property
     def log(self) -> Path:
@@ -272,19 +271,20 @@ class _Child:
             self.service.name, self.process.pid, self.service.grace_seconds, self.service.after
         )
 
-    def probe(self) -> None:
-        """Note readiness.
+    def probe(self) -> bool:
+        """Look for readiness; whether it has come just now.
 
         Raises:
             SupervisorError: it has had its time to become ready.
         """
         if self.is_ready:
-            return
+            return False
         self.is_ready = self.service.ready() if self.service.ready else self.ready_file.exists()
         if not self.is_ready and time.monotonic() - self._started > self.service.ready_seconds:
             raise SupervisorError(
                 f"{self.service.name} was not ready after {self.service.ready_seconds:g} s; {self._explain()}"
             )
+        return self.is_ready
 
     def bury(self) -> str:
         """Clean up after a process that has died and set the time of its restart; what to tell about it.

@@ -1,0 +1,107 @@
+"""The platform's processes on one machine: what `up` and `demo` start, with which addresses, in which order."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pymysql
+
+from streaming.edges.users_db import migrate
+from streaming.handlers import data_update
+from streaming.runtime.servers import LOOPBACK, accepts_connections, free_port, plan_servers
+from streaming.runtime.supervisor import Service, Supervisor, SupervisorError
+from streaming.settings import ROOT, load_settings
+
+CODE_LOCATION = "clickstream_assets.definitions"
+
+
+def start_servers(supervisor: Supervisor, home: Path, say: Callable[[str], None]) -> None:
+    """Start the Redis instances and MariaDB, bring the schema up to date, and fill the cache with customers' names."""
+    supervisor.export({"CLICKSTREAM_HOME": str(home)})
+    servers = plan_servers(home, os.environ, say)
+    supervisor.start(*servers.services)
+    supervisor.export(servers.environment)
+    try:
+        migrate(servers.environment["MYSQL_URL"])
+    except pymysql.MySQLError as error:
+        raise SupervisorError(f"the schema could not be brought to MYSQL_URL: {error}") from error
+    data_update.lambda_handler({}, None)
+
+
+def start_stream(supervisor: Supervisor, say: Callable[[str], None]) -> None:
+    """Start the workers and the collector."""
+    port = _port("the collector", load_settings().collector_port, say)
+    url = f"http://{LOOPBACK}:{port}"
+    supervisor.export({"COLLECTOR_HOST": LOOPBACK, "COLLECTOR_PORT": str(port), "COLLECTOR_URL": url})
+    worker = [sys.executable, "-m", "streaming.runtime.worker"]
+    collector = [sys.executable, "-m", "streaming.runtime.collector"]
+    supervisor.start(
+        Service("delivery", [*worker, "delivery"], grace_seconds=60),
+        Service("consumers", [*worker, "consumers"], grace_seconds=30),
+        # After the workers, so that it stops before them and they flush what it took in.
+        Service("collector", collector, ready=lambda: _answers(f"{url}/health"), after=("delivery", "consumers")),
+    )
+
+
+def start_dagster(supervisor: Supervisor, home: Path, say: Callable[[str], None]) -> None:
+    """Start the code server and the web server."""
+    folder = prepare_dagster_home(home)
+    port = _port("Dagster", urlsplit(load_settings().dagster_url).port or 3000, say)
+    code_port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    workspace = folder / "workspace.yaml"
+    workspace.write_text(
+        "# Written by ./run: the code server it keeps running.\n"
+        "load_from:\n"
+        f"  - grpc_server: {{host: {LOOPBACK}, port: {code_port}, location_name: clickstream}}\n"
+    )
+    supervisor.export({"DAGSTER_HOME": str(folder), "DAGSTER_URL": url})
+    python: list[str | Path] = [sys.executable, "-m"]
+    supervisor.start(
+        Service(
+            "dagster-code",
+            [*python, "dagster", "api", "grpc", "-m", CODE_LOCATION, "-h", LOOPBACK, "-p", str(code_port)],
+            ready=lambda: accepts_connections(code_port),
+        ),
+        Service(
+            "dagster-webserver",
+            [*python, "dagster_webserver", "-h", LOOPBACK, "-p", str(port), "-w", workspace],
+            ready=lambda: _answers(f"{url}/server_info"),
+            after=("dagster-code",),
+        ),
+    )
+
+
+def start_schedules(supervisor: Supervisor, home: Path) -> None:
+    """Start Dagster's daemon, which runs schedules, sensors and queued runs."""
+    workspace = home / "dagster" / "workspace.yaml"
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace]
+    supervisor.start(Service("dagster-daemon", command, ready=lambda: True, after=("dagster-code",), grace_seconds=30))
+
+
+def prepare_dagster_home(home: Path) -> Path:
+    """The folder that Dagster keeps its state in, with the project's dagster.yaml."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "dagster.yaml", folder / "dagster.yaml")
+    return folder
+
+
+def _port(whose: str, preferred: int, say: Callable[[str], None]) -> int:
+    port = free_port(preferred)
+    if port != preferred:
+        say(f"port {preferred} is taken; {whose} is on {port}")
+    return port
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as answer:  # noqa: S310 - loopback, http
+            return bool(answer.status == 200)
+    except (URLError, TimeoutError, ConnectionError):
+        return False

@@ -1,0 +1,90 @@
+"""`./run status`: what runs in this home, and how far the stream's consumers are behind."""
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from streaming.edges.event_stream import EVENTS, HIGH_INTENT, StreamUnavailable
+from streaming.edges.redis_stream import open_event_stream
+from streaming.runtime.supervisor import running_processes, running_system
+from streaming.settings import Settings, load_settings
+
+ADDRESSES = ("COLLECTOR_URL", "DAGSTER_URL", "REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL")
+CONSUMERS = ((EVENTS, "delivery"), (EVENTS, "last_access"), (EVENTS, "high_intent"), (HIGH_INTENT, "delivery"))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def status(as_json: bool) -> None:
+    """Show processes, addresses and backlog; exit status 0 when all of it is well, else 1."""
+    report = describe(load_settings())
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        _show(report)
+    if not report["healthy"]:
+        sys.exit(1)
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """The state of the platform: healthy, home, processes, addresses, backlog."""
+    system = running_system(settings.home)
+    if system is None:
+        return {"healthy": False, "home": str(settings.home), "processes": {}, "addresses": {}, "backlog": []}
+    processes = {
+        identity.name: {"pid": identity.pid, "state": _state(identity.process() is not None, identity.name, system)}
+        for identity in running_processes(settings.home)
+    }
+    backlog = _backlog(settings)
+    return {
+        "healthy": backlog is not None and all(process["state"] == "ready" for process in processes.values()),
+        "home": str(settings.home),
+        "processes": processes,
+        "addresses": {name: system["environment"][name] for name in ADDRESSES if name in system["environment"]},
+        "backlog": backlog or [],
+    }
+
+
+def _state(alive: bool, name: str, system: dict[str, Any]) -> str:
+    if not alive:
+        return "dead"
+    return "ready" if name in system["ready"] else "starting"
+
+
+def _backlog(settings: Settings) -> list[dict[str, Any]] | None:
+    """What each consumer has before it in each shard; None when the stream does not answer."""
+    rows = []
+    try:
+        for name, consumer in CONSUMERS:
+            stream = open_event_stream(settings, name)
+            rows += [
+                {"stream": name, "consumer": consumer, "shard": shard, **backlog._asdict()}
+                for shard, backlog in stream.backlog(consumer).items()
+            ]
+            stream.close()
+    except StreamUnavailable:
+        return None
+    return rows
+
+
+def _show(report: dict[str, Any]) -> None:
+    console = Console()
+    if not report["processes"]:
+        console.print(f"nothing runs in {report['home']}; ./run up starts it")
+        return
+    processes = Table("process", "pid", "state")
+    for name, process in report["processes"].items():
+        processes.add_row(name, str(process["pid"]), process["state"])
+    addresses = Table("address", "")
+    for name, address in report["addresses"].items():
+        addresses.add_row(name, address)
+    backlog = Table("stream", "consumer", "shard", "records behind", "oldest, s")
+    for row in report["backlog"]:
+        cells = (row["stream"], row["consumer"], row["shard"], row["records"], f"{row['oldest_age_seconds']:.1f}")
+        backlog.add_row(*map(str, cells))
+    for table in (processes, addresses, backlog):
+        console.print(table)

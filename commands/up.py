@@ -1,0 +1,71 @@
+"""`./run up`: the platform without traffic."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from commands.platform import start_dagster, start_schedules, start_servers, start_stream
+from streaming.runtime.supervisor import StopRequested, Supervisor, SupervisorError
+from streaming.settings import load_settings
+
+READY_FILE = "CLICKSTREAM_READY_FILE"
+
+
+@click.command()
+@click.option(
+    "--detach", is_flag=True, help="Return once everything is ready and leave it running; ./run down stops it."
+)
+def up(detach: bool) -> None:
+    """Start servers, stream workers, collector and Dagster, and keep them running until Ctrl-C."""
+    home = load_settings().home
+    if detach:
+        _start_detached(home)
+        return
+    try:
+        with Supervisor(home, say) as supervisor:
+            start_servers(supervisor, home, say)
+            start_stream(supervisor, say)
+            start_dagster(supervisor, home, say)
+            start_schedules(supervisor, home)
+            show_addresses(home)
+            if READY_FILE in os.environ:
+                Path(os.environ[READY_FILE]).touch()
+            supervisor.watch()
+    except StopRequested:
+        say("stopped")
+
+
+def say(text: str) -> None:
+    """Tell the person who waits; standard output is for results."""
+    click.echo(text, err=True)
+
+
+def show_addresses(home: Path) -> None:
+    """Say where everything is."""
+    settings = load_settings()
+    say(f"Dagster    {settings.dagster_url}")
+    say(f"collector  {settings.collector_url}  (POST /events; its documentation: {settings.collector_url}/docs)")
+    say(f"lake       {settings.lake}")
+    say(f"logs       {home / 'logs'}")
+
+
+def _start_detached(home: Path) -> None:
+    ready = home / "ready" / "up"
+    log = home / "logs" / "up.log"
+    for folder in (ready.parent, log.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    ready.unlink(missing_ok=True)
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "commands", "up"], env=os.environ | {READY_FILE: str(ready)},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    while not ready.exists():
+        if process.poll() is not None:
+            raise SupervisorError(f"the platform did not start:\n{log.read_text()}")
+        time.sleep(0.05)
+    show_addresses(home)
