@@ -22,13 +22,13 @@ def customers() -> None:
 @customers.command()
 @click.option("--name", required=True, help="Full name.")
 @click.option("--pixel", help="Pixel the customer signed up through; a new one by default.")
-@click.option("--price-per-click", type=Decimal, default="0", show_default=True)
+@click.option("--price-per-click", type=click.FloatRange(min=0), default=0, show_default=True)
 @click.option("--id", "customer_id", type=click.IntRange(min=1), help="The customer's id; the next one by default.")
-def add(name: str, pixel: str | None, price_per_click: Decimal, customer_id: int | None) -> None:
+def add(name: str, pixel: str | None, price_per_click: float, customer_id: int | None) -> None:
     """Write a customer to MySQL, and have data_update carry the name to the cache."""
     users_db = UsersDb(_running_system().mysql_url)
     try:
-        added = users_db.add_customer(name, pixel or uuid4().hex[:10], price_per_click, customer_id)
+        added = users_db.add_customer(name, pixel or uuid4().hex[:10], Decimal(str(price_per_click)), customer_id)
     except pymysql.IntegrityError:
         raise click.ClickException(f"there is a customer {customer_id} already") from None
     except pymysql.MySQLError as error:
