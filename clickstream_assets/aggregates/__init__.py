@@ -1,0 +1,1 @@
+"""The aggregates: one SQL file and one row of the registry each, by day of event time."""

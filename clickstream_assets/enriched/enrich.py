@@ -1,0 +1,86 @@
+"""Enrichment of records that are in raw, by the same Lambda that enriches them on the stream."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+import pybase64
+
+from clickstream_assets.enriched.raw import RawRecord
+from streaming.domain.enrichment import CODE_VERSION
+from streaming.domain.tables import ENRICHED_LANDING
+from streaming.edges.geo import GeoProvider
+from streaming.edges.look_ups import Found, MissingName
+from streaming.edges.parquet import arrow_schema, convert
+from streaming.handlers.enrichment import enrich
+
+_SCHEMA = arrow_schema(ENRICHED_LANDING)
+
+
+class LookUps(Protocol):
+    """Names and places for a batch."""
+
+    def find(self, user_ids: set[str], ips: set[str]) -> Found: ...
+
+
+class SnapshotLookUps:
+    """Names as they stand in the customers' database, read once; places straight from the geo provider."""
+
+    def __init__(self, names: dict[str, str], watermark: str, geo: GeoProvider) -> None:
+        self._names = names
+        self._geo = geo
+        self._version = f"{CODE_VERSION}/{geo.build}/{watermark}"
+
+    def find(self, user_ids: set[str], ips: set[str]) -> Found:
+        names = {user_id: self._names.get(user_id, MissingName.UNKNOWN_USER) for user_id in user_ids}
+        return Found(names, self._geo.places(ips), self._version)
+
+
+class Failure(NamedTuple):
+    """A record that enrichment refuses, and the stage and code delivery would have given it."""
+
+    record: RawRecord
+    stage: str
+    error_code: str
+    message: str
+
+
+class Enriched(NamedTuple):
+    """What a batch became: rows of `enriched_landing`, and what failed."""
+
+    rows: pa.Table
+    failures: list[Failure]
+
+
+def enrich_records(records: Sequence[RawRecord], look_ups: LookUps) -> Enriched:
+    """Enrich a batch; every record becomes a row or a failure."""
+    answers = enrich([_transform_record(record) for record in records], look_ups)
+    lines: list[bytes] = []
+    enriched: list[RawRecord] = []
+    failures: list[Failure] = []
+    for record, answer in zip(records, answers, strict=True):
+        if answer["result"] == "Ok":
+            enriched.append(record)
+            lines.append(pybase64.b64decode(answer["data"]))
+        else:
+            failures.append(Failure(record, "enrichment", "Lambda.ProcessingFailedStatus", "ProcessingFailed"))
+    rows, rejected = convert(lines, _SCHEMA)
+    failures += [
+        Failure(enriched[position], "delivery", "DataFormatConversion.ParseError", reason)
+        for position, reason in rejected
+    ]
+    return Enriched(rows, failures)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Milliseconds since 1970, as AWS's events carry times."""
+    return int(moment.timestamp() * 1000)
+
+
+def _transform_record(record: RawRecord) -> dict[str, object]:
+    return {
+        "recordId": record.record_id,
+        "approximateArrivalTimestamp": milliseconds(record.arrival),
+        "data": pybase64.b64encode_as_string(record.data),
+    }

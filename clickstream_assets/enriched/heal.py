@@ -1,0 +1,68 @@
+"""Healing: what is in raw and in neither enriched nor failed is enriched, and landed as if delivery had done it."""
+
+import gzip
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+
+import msgspec
+import pybase64
+
+from clickstream_assets.enriched.enrich import Failure, LookUps, enrich_records, milliseconds
+from clickstream_assets.enriched.raw import RAW_IDENTITIES, RawRecord, raw_records
+from clickstream_assets.failed.collect import ErrorLine, collect_failures
+from resources.lake import Lake
+from resources.warehouse import Source, Warehouse, sql_file
+from streaming.domain.layout import hour_prefix
+from streaming.domain.tables import ENRICHED_LANDING, FAILED_EVENTS, RAW_EVENTS
+from streaming.edges.parquet import parquet_bytes
+
+
+def heal(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: LookUps) -> int:
+    """Heal an hour of arrival that delivery is done with; returns how many records it had left out."""
+    wanted = unaccounted_records(hour, lake, warehouse)
+    if wanted:
+        for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), wanted):
+            rows, failures = enrich_records(records, look_ups)
+            if rows.num_rows:
+                lake.publish(f"{_name(ENRICHED_LANDING.prefix, hour, records)}.parquet", parquet_bytes(rows))
+            keep_failures(hour, lake, failures)
+    return len(wanted)
+
+
+def unaccounted_records(hour: datetime, lake: Lake, warehouse: Warehouse) -> set[str]:
+    """The identities in raw that are in neither enriched nor failed."""
+    with lake.scratch() as scratch:
+        sources = {
+            "raw_events": Source(RAW_IDENTITIES, lake.list_hour(RAW_EVENTS.prefix, hour)),
+            "enriched_landing": Source(ENRICHED_LANDING, lake.list_hour(ENRICHED_LANDING.prefix, hour)),
+            "failed_events": Source(FAILED_EVENTS, collect_failures(hour, lake, scratch / "failures.parquet")),
+        }
+        found = warehouse.select(sql_file("enriched/unaccounted_records"), [], sources)
+    return set(found["record_id"].to_pylist())
+
+
+def keep_failures(hour: datetime, lake: Lake, failures: Iterable[Failure]) -> None:
+    """Record failures where delivery would have: one error file a stage, named after the records in it."""
+    for stage, some in groupby(sorted(failures, key=lambda failure: failure.stage), lambda failure: failure.stage):
+        of_stage = list(some)
+        file = _name(f"failed/{stage}", hour, [failure.record for failure in of_stage]) + ".json.gz"
+        if not lake.path(file).exists():  # writing it once more would date the hour's arrivals by this repair
+            lines = b"".join(msgspec.json.encode(_error_line(failure)) + b"\n" for failure in of_stage)
+            lake.publish(file, gzip.compress(lines, mtime=0))
+
+
+def _name(prefix: str, hour: datetime, records: Sequence[RawRecord]) -> str:
+    identities = hashlib.sha256("".join(sorted(record.record_id for record in records)).encode())
+    return f"{hour_prefix(prefix, hour)}/heal-{identities.hexdigest()[:32]}"
+
+
+def _error_line(failure: Failure) -> ErrorLine:
+    return ErrorLine(
+        attemptsMade=1,
+        arrivalTimestamp=milliseconds(failure.record.arrival),
+        errorCode=failure.error_code,
+        errorMessage=failure.message,
+        rawData=pybase64.b64encode_as_string(failure.record.data),
+    )

@@ -1,0 +1,58 @@
+"""The raw copy of an hour, read back as the records that were on the stream."""
+
+import gzip
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pybase64
+
+from streaming.domain.tables import DELIVERY_COLUMNS, RAW_EVENTS
+
+BATCH_BYTES = 1_000_000
+
+# raw_events, read for its identities alone.
+RAW_IDENTITIES = replace(RAW_EVENTS, columns=DELIVERY_COLUMNS)
+
+
+class _RawLine(msgspec.Struct):
+    record_id: str
+    arrival_timestamp: datetime
+    event_base64: str | None = None
+
+
+_decode = msgspec.json.Decoder(_RawLine).decode
+
+
+class RawRecord(NamedTuple):
+    """One record as it stood on the stream, and when it arrived (UTC)."""
+
+    record_id: str
+    arrival: datetime
+    data: bytes
+
+
+def raw_records(files: Collection[Path], wanted: Collection[str] | None = None) -> Iterator[list[RawRecord]]:
+    """The distinct records of raw files, in batches of about BATCH_BYTES; `wanted` limits them to these identities.
+
+    A delivery that was repeated may come again in another batch.
+    """
+    batch: dict[str, RawRecord] = {}
+    size = 0
+    for file in files:
+        with gzip.open(file) as lines:
+            for line in lines:
+                raw = _decode(line)
+                if wanted is not None and raw.record_id not in wanted:
+                    continue
+                data = line if raw.event_base64 is None else pybase64.b64decode(raw.event_base64)
+                batch[raw.record_id] = RawRecord(raw.record_id, raw.arrival_timestamp, data)
+                size += len(data)
+                if size >= BATCH_BYTES:
+                    yield list(batch.values())
+                    batch, size = {}, 0
+    if batch:
+        yield list(batch.values())

@@ -1,0 +1,69 @@
+"""Sealing: the landing files of an hour of arrival become one sorted file of `enriched_events`."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from clickstream_assets.enriched.enrich import LookUps, enrich_records
+from clickstream_assets.enriched.heal import keep_failures
+from clickstream_assets.enriched.raw import raw_records
+from resources.lake import Lake, partition_file
+from resources.warehouse import Source, Warehouse, sql_file
+from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
+from streaming.edges.parquet import arrow_schema
+
+# What the sealed file says of itself: the landing files that are in it, and whether it was made from raw.
+LANDING_FILES = "landing_files"
+FROM_RAW = "from_raw"
+
+
+def seal(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
+    """Seal an hour from its landing files; returns its rows."""
+    return _publish(hour, lake, warehouse, None)
+
+
+def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: LookUps) -> int:
+    """Seal an hour from its raw copy, every record enriched with the names and places of now; returns its rows."""
+    with lake.scratch() as scratch:
+        enriched = scratch / "enriched.parquet"
+        with pq.ParquetWriter(enriched, arrow_schema(ENRICHED_LANDING)) as writer:
+            for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour)):
+                rows, failures = enrich_records(records, look_ups)
+                writer.write_table(rows)
+                keep_failures(hour, lake, failures)
+        return _publish(hour, lake, warehouse, enriched)
+
+
+def enriched_files(hour: datetime, lake: Lake) -> list[Path]:
+    """The files that hold an hour as it is now: the sealed one, and the landing files that are not in it."""
+    sealed = lake.partition(ENRICHED_EVENTS, hour)
+    in_sealed = sealed_from(sealed) if sealed else set()
+    later = [file for file in lake.list_hour(ENRICHED_LANDING.prefix, hour) if file.name not in in_sealed]
+    return [sealed, *later] if sealed else later
+
+
+def sealed_from(sealed: Path) -> set[str]:
+    """The names of the landing files that are in a sealed file."""
+    return set(json.loads(pq.read_metadata(sealed).metadata[LANDING_FILES.encode()]))
+
+
+def was_made_from_raw(hour: datetime, lake: Lake) -> bool:
+    """Whether an hour stands as it was enriched anew; sealing it again must not bring the old names back."""
+    sealed = lake.partition(ENRICHED_EVENTS, hour)
+    return sealed is not None and pq.read_metadata(sealed).metadata[FROM_RAW.encode()] == b"true"
+
+
+def arrivals_changed_at(hour: datetime, lake: Lake) -> int:
+    """When delivery last wrote to an hour, in nanoseconds since 1970; a sealed file is dated by it."""
+    return max(lake.changed_at(table.prefix, hour) for table in (RAW_EVENTS, ENRICHED_LANDING))
+
+
+def _publish(hour: datetime, lake: Lake, warehouse: Warehouse, anew: Path | None) -> int:
+    as_of = arrivals_changed_at(hour, lake)  # before the listing: what comes in between shows as newer
+    landing = lake.list_hour(ENRICHED_LANDING.prefix, hour)
+    says = {LANDING_FILES: json.dumps([file.name for file in landing]), FROM_RAW: json.dumps(anew is not None)}
+    sources = {"enriched_landing": Source(ENRICHED_LANDING, [anew] if anew else landing)}
+    with lake.publishing(partition_file(ENRICHED_EVENTS, hour), as_of) as file:
+        return warehouse.save(sql_file("enriched/enriched_events"), [], sources, file, says)

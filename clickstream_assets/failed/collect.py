@@ -1,0 +1,85 @@
+"""Error files of every stage become `failed_events`, each record typed anew by the contract.
+
+Error files are JSON lines in Firehose's own form, so this reads the same behind Firehose.
+"""
+
+import gzip
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pybase64
+
+from resources.lake import Lake, partition_file
+from resources.warehouse import Source, Warehouse, sql_file
+from streaming.domain.enrichment import CODE_VERSION
+from streaming.domain.failures import FailureType, Fault
+from streaming.domain.tables import FAILED_EVENTS
+from streaming.edges.parquet import arrow_schema
+from streaming.handlers.records import judge
+
+ROWS_AT_ONCE = 10_000
+
+_SCHEMA = arrow_schema(FAILED_EVENTS)
+
+
+class ErrorLine(msgspec.Struct):
+    """What a line of an error file says. Time is in milliseconds, `rawData` the stream's record in base64."""
+
+    attemptsMade: int  # noqa: N815
+    arrivalTimestamp: int  # noqa: N815
+    errorCode: str  # noqa: N815
+    errorMessage: str  # noqa: N815
+    rawData: str  # noqa: N815
+
+
+_decode = msgspec.json.Decoder(ErrorLine).decode
+
+
+def publish_failed_events(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
+    """Write the partition of an hour of arrival; returns its rows."""
+    with lake.scratch() as scratch, lake.publishing(partition_file(FAILED_EVENTS, hour)) as file:
+        failures = Source(FAILED_EVENTS, collect_failures(hour, lake, scratch / "failures.parquet"))
+        return warehouse.save(sql_file("failed/failed_events"), [], {"failed_events": failures}, file, {})
+
+
+def collect_failures(hour: datetime, lake: Lake, file: Path) -> list[Path]:
+    """Write what every stage recorded for an hour of arrival to one Parquet file, unsorted; none where nothing failed."""
+    by_stage = {prefix.rpartition("/")[2]: lake.list_hour(prefix, hour) for prefix in lake.failed_prefixes()}
+    if not any(by_stage.values()):
+        return []
+    rows = (_row(stage, _decode(line)) for stage, files in by_stage.items() for line in _lines(files))
+    with pq.ParquetWriter(file, _SCHEMA) as writer:
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(some, _SCHEMA))
+    return [file]
+
+
+def _row(stage: str, line: ErrorLine) -> dict[str, Any]:
+    data = pybase64.b64decode(line.rawData)
+    envelope, judged = judge(data, datetime.fromtimestamp(line.arrivalTimestamp / 1000, UTC))
+    passes_now = Fault(FailureType.PROCESSING_FAILED, "", line.errorMessage)
+    fault = judged[0] if isinstance(judged, list) else passes_now
+    return {
+        "record_id": envelope.record_id,
+        "arrival_timestamp": envelope.arrival.replace(tzinfo=None),
+        "type": fault.type.value,
+        "stage": stage,
+        "field": fault.field,
+        "reason": fault.reason,
+        "error_code": line.errorCode,
+        "attempts": line.attemptsMade,
+        "handler_version": CODE_VERSION,
+        "raw_data": data,
+    }
+
+
+def _lines(files: Iterable[Path]) -> Iterator[bytes]:
+    for file in files:
+        with gzip.open(file) as lines:
+            yield from lines

@@ -1,0 +1,1 @@
+"""`flattened_events`: one row per click, by hour of event time."""

@@ -1,0 +1,82 @@
+"""Flattening an hour of event time from the hours of arrival in which the ledger found its events."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pyarrow.parquet as pq
+
+from clickstream_assets.enriched.seal import enriched_files
+from clickstream_assets.ledger.balance import HOUR, Balance, read_balances
+from resources.lake import Lake, partition_file
+from resources.warehouse import Source, Warehouse, sql_file
+from streaming.domain.layout import hour_of
+from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FLATTENED_EVENTS
+from streaming.domain.validation import MAX_CLOCK_SKEW
+
+# What a flattened file says of itself: the hours of arrival in it, each with the hash of its rows of this event hour.
+ARRIVAL_HOURS = "arrival_hours"
+
+
+class RedLedgerError(Exception):
+    """An event hour has records in an hour of arrival whose ledger does not balance."""
+
+
+@dataclass
+class EventHour:
+    """Where the events of an event hour are: hours of arrival with a hash of its rows there, and those that are red."""
+
+    arrivals: dict[datetime, str] = field(default_factory=dict)
+    red: list[datetime] = field(default_factory=list)
+
+
+def find_event_hours(hours: Collection[datetime], lake: Lake) -> dict[datetime, EventHour]:
+    """Where the ledger found the events of some event hours; event time is at most MAX_CLOCK_SKEW after arrival."""
+    found = {hour: EventHour() for hour in hours}
+    first = hour_of(min(hours) - MAX_CLOCK_SKEW)
+    arrival_hours = [hour for hour in lake.hours(EVENT_LEDGER.prefix) if hour >= first]
+    for balance in read_ledger(arrival_hours, lake):
+        for touched in balance.touched_event_hours:
+            event_hour = found.get(touched.event_hour)
+            if event_hour is not None and touched.events:
+                event_hour.arrivals[balance.arrival_hour] = touched.version
+                if balance.state == "red":
+                    event_hour.red.append(balance.arrival_hour)
+    return found
+
+
+def read_ledger(arrival_hours: Iterable[datetime], lake: Lake) -> list[Balance]:
+    """The ledger of some hours of arrival; hours that have none are left out."""
+    files = (lake.partition(EVENT_LEDGER, hour) for hour in arrival_hours)
+    return read_balances(file for file in files if file)
+
+
+def flatten(hour: datetime, event_hour: EventHour, lake: Lake, warehouse: Warehouse) -> int:
+    """Write the partition of an event hour; returns its rows.
+
+    Raises:
+        RedLedgerError: an hour of arrival it needs does not balance.
+    """
+    if event_hour.red:
+        red = ", ".join(f"{arrival:%Y-%m-%d %H:00}" for arrival in event_hour.red)
+        raise RedLedgerError(f"{hour:%Y-%m-%d %H:00} is not flattened: the ledger is red for arrival hour {red}")
+    files = [file for arrival in event_hour.arrivals for file in enriched_files(arrival, lake)]
+    start = hour.astimezone(UTC).replace(tzinfo=None)
+    says = {ARRIVAL_HOURS: json.dumps(_described(event_hour))}
+    sources = {"enriched_events": Source(ENRICHED_EVENTS, files)}
+    with lake.publishing(partition_file(FLATTENED_EVENTS, hour)) as file:
+        return warehouse.save(sql_file("flatten/flattened_events"), [start, start + HOUR], sources, file, says)
+
+
+def is_flattened(hour: datetime, event_hour: EventHour, lake: Lake) -> bool:
+    """Whether an event hour's partition was made from just these rows."""
+    flattened = lake.partition(FLATTENED_EVENTS, hour)
+    if flattened is None:
+        return not event_hour.arrivals
+    says: Mapping[bytes, bytes] = pq.read_metadata(flattened).metadata
+    return bool(json.loads(says[ARRIVAL_HOURS.encode()]) == _described(event_hour))
+
+
+def _described(event_hour: EventHour) -> dict[str, str]:
+    return {arrival.isoformat(): version for arrival, version in sorted(event_hour.arrivals.items())}

@@ -1,0 +1,106 @@
+"""The balance of an hour of arrival: the record_ids of raw against those of enriched and failed, as sets."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from clickstream_assets.enriched.raw import RAW_IDENTITIES
+from clickstream_assets.enriched.seal import arrivals_changed_at, enriched_files
+from resources.lake import Lake, modified_at, partition_file
+from resources.warehouse import Source, Warehouse, sql_file
+from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, RAW_EVENTS
+
+HOUR = timedelta(hours=1)
+# A record is stamped moments before the stream takes it; an hour waits this long for those on their way.
+GRACE = timedelta(seconds=60)
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class TouchedHour(NamedTuple):
+    """An hour of event time with rows in an hour of arrival, and a hash of these rows."""
+
+    event_hour: datetime
+    events: int
+    version: str
+
+
+class Balance(NamedTuple):
+    """One row of `event_ledger`."""
+
+    arrival_hour: datetime
+    state: str
+    raw_records: int
+    enriched_records: int
+    failed_records: int
+    missing_records: int
+    unknown_records: int
+    repeated_deliveries: int
+    repeated_clicks: int
+    failures_by_type: str
+    touched_event_hours: list[TouchedHour]
+    version: str
+
+
+def is_closed(hour: datetime, caught_up_to: datetime | None) -> bool:
+    """Whether delivery is done with an hour of arrival."""
+    return caught_up_to is not None and caught_up_to >= hour + HOUR + GRACE
+
+
+def publish_balance(hour: datetime, lake: Lake, warehouse: Warehouse, caught_up_to: datetime | None) -> Balance:
+    """Write the ledger of an hour.
+
+    An open hour is compared as far as delivery has come in every shard. The file is dated by the moment up to which
+    it accounts for the hour: arrivals after that make it stale, and so does the end of an hour that was open.
+    """
+    closed = is_closed(hour, caught_up_to)
+    as_of = accounts_until(hour, lake) if closed else _nanoseconds(caught_up_to or _NEVER)
+    compared_until = _ALWAYS if closed else caught_up_to or _NEVER
+    previous, failed = lake.partition(EVENT_LEDGER, hour), lake.partition(FAILED_EVENTS, hour)
+    sources = {
+        "raw_events": Source(RAW_IDENTITIES, lake.list_hour(RAW_EVENTS.prefix, hour)),
+        "enriched_events": Source(ENRICHED_EVENTS, enriched_files(hour, lake)),
+        "failed_events": Source(FAILED_EVENTS, [failed] if failed else []),
+        "previous": Source(EVENT_LEDGER, [previous] if previous else []),
+    }
+    parameters = [_naive(hour), _naive(compared_until), closed]
+    with lake.publishing(partition_file(EVENT_LEDGER, hour), as_of) as file:
+        warehouse.save(sql_file("ledger/event_ledger"), parameters, sources, file, {})
+        return read_balances([file])[0]
+
+
+def read_balances(files: Iterable[Path]) -> list[Balance]:
+    """The rows of ledger files."""
+    return [_balance(row) for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def accounts_until(hour: datetime, lake: Lake) -> int:
+    """The date, in nanoseconds since 1970, of a ledger that accounts for everything that has come to a closed hour."""
+    failed = [lake.changed_at(prefix, hour) for prefix in lake.failed_prefixes()]
+    return max(arrivals_changed_at(hour, lake), _nanoseconds(hour + HOUR + GRACE), *failed)
+
+
+def is_stale(hour: datetime, lake: Lake) -> bool:
+    """Whether a closed hour is not sealed, or something came to it after it was sealed and balanced."""
+    sealed, ledger = (modified_at(lake.path(partition_file(table, hour))) for table in (ENRICHED_EVENTS, EVENT_LEDGER))
+    return sealed < arrivals_changed_at(hour, lake) or ledger < accounts_until(hour, lake)
+
+
+def _balance(row: dict[str, object]) -> Balance:
+    touched = [
+        TouchedHour(hour["event_hour"].replace(tzinfo=UTC), hour["events"], hour["version"])
+        for hour in row.pop("touched_event_hours")
+    ]
+    return Balance(**row | {"arrival_hour": row["arrival_hour"].replace(tzinfo=UTC)}, touched_event_hours=touched)
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000_000

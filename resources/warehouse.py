@@ -1,0 +1,135 @@
+"""The warehouse: runs the SELECTs of `sql/` over files of the lake.
+
+Here on DuckDB, in process and within a memory limit; on AWS the same statements run on Redshift Spectrum. What wraps a
+SELECT (COPY, UNLOAD) is the engine's business and stands here; the SELECT is the project's and stands in a file.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+
+from streaming.domain.tables import Table
+from streaming.settings import ROOT
+
+ROW_GROUP_ROWS = 122_880
+
+# What a spreadsheet would take for a formula gets a quote in front, and so does a quote: reading takes one away again.
+_CSV_TEXT = "CREATE MACRO csv_text(x) AS CASE WHEN regexp_matches(x, '^[=+@\t\r''-]') THEN '''' || x ELSE x END"
+
+
+class Source(NamedTuple):
+    """Files that a statement reads as one table; no files make an empty, typed one."""
+
+    table: Table
+    files: Sequence[Path]
+
+
+Sources = Mapping[str, Source]
+
+
+class Warehouse(Protocol):
+    """Runs SELECTs with positional parameters; `sources` gives the tables that a statement names."""
+
+    def select(self, statement: str, parameters: Sequence[Any], sources: Sources) -> pa.Table:
+        """The rows of a small answer."""
+
+    def save(
+        self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, metadata: Mapping[str, str]
+    ) -> int:
+        """Write the answer to one Parquet file; equal input gives equal bytes. Returns how many rows."""
+
+    def unload(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, table: Table) -> int:
+        """Write the answer to one `|`-delimited CSV file with a header, columns as declared. Returns how many rows."""
+
+
+def sql_file(name: str) -> str:
+    """The statement of `sql/<name>.sql`."""
+    return (ROOT / "sql" / f"{name}.sql").read_text()
+
+
+def quoted(text: str) -> str:
+    """A string literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class DuckDBWarehouse:
+    """DuckDB in process. Each statement has a connection of its own, so threads do not meet."""
+
+    def __init__(self, memory_limit_bytes: int, temp_directory: Path, threads: int | None = None) -> None:
+        self._config: dict[str, Any] = {
+            "memory_limit": f"{memory_limit_bytes}B",
+            "temp_directory": str(temp_directory),
+        }
+        if threads:
+            self._config["threads"] = threads
+
+    def select(self, statement: str, parameters: Sequence[Any], sources: Sources) -> pa.Table:
+        with self._reading(sources) as connection:
+            return connection.execute(statement, list(parameters)).to_arrow_table()
+
+    def save(
+        self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, metadata: Mapping[str, str]
+    ) -> int:
+        keys = ", ".join(f"{key}: {quoted(value)}" for key, value in metadata.items())
+        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{{keys}}}"
+        return self._copy(statement, parameters, sources, file, options)
+
+    def unload(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, table: Table) -> int:
+        columns = ", ".join(
+            f'csv_text("{column.name}") AS "{column.name}"' if column.type == "VARCHAR" else f'"{column.name}"'
+            for column in table.columns
+        )
+        return self._copy(
+            f"SELECT {columns} FROM ({statement})",  # noqa: S608  declared names only
+            parameters,
+            sources,
+            file,
+            "FORMAT csv, DELIMITER '|', HEADER",
+        )
+
+    def _copy(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, options: str) -> int:
+        with self._reading(sources) as connection:
+            copied = connection.execute(f"COPY ({statement}) TO {quoted(str(file))} ({options})", list(parameters))
+            return int(copied.fetchall()[0][0])
+
+    @contextmanager
+    def _reading(self, sources: Sources) -> Iterator[duckdb.DuckDBPyConnection]:
+        with duckdb.connect(config=self._config) as connection:
+            connection.execute(_CSV_TEXT)
+            for name, source in sources.items():
+                _relation(connection, source).create_view(name)
+            yield connection
+
+
+class DuckDBWarehouseResource(dg.ConfigurableResourceFactory[DuckDBWarehouse]):
+    """DuckDB in process; what does not fit in memory goes to `temp_directory`. `threads` 0: one per core."""
+
+    memory_limit_bytes: int
+    temp_directory: str
+    threads: int = 0
+
+    def create_resource(self, context: dg.InitResourceContext) -> DuckDBWarehouse:  # noqa: ARG002
+        return DuckDBWarehouse(self.memory_limit_bytes, Path(self.temp_directory), self.threads or None)
+
+
+def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.DuckDBPyRelation:
+    files = [str(file) for file in source.files]
+    if not files:
+        return connection.sql(empty_select(source.table))
+    types = {column.name: column.type for column in source.table.columns}
+    if source.table.format == "json":
+        return connection.read_json(files, columns=types, format="newline_delimited")
+    if source.table.format == "csv":
+        return connection.read_csv(files, sep="|", header=True, columns=types)
+    return connection.from_parquet(files)
+
+
+def empty_select(table: Table) -> str:
+    """A SELECT of the table's columns and no rows."""
+    columns = ", ".join(f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in table.columns)
+    return f"SELECT {columns} LIMIT 0"  # noqa: S608  declared names only

@@ -1,0 +1,72 @@
+-- One row: the hour of arrival ?, compared by identity up to the moment ?, closed or not (?).
+-- raw_events, enriched_events, failed_events: the hour's records; previous: the hour's ledger as it stands, if any.
+WITH params AS (
+  SELECT CAST(? AS TIMESTAMP) AS arrival_hour, CAST(? AS TIMESTAMP) AS compared_until, CAST(? AS BOOLEAN) AS closed
+),
+raw AS (
+  SELECT r.record_id, COUNT(*) AS deliveries
+  FROM raw_events r
+  WHERE r.arrival_timestamp < (SELECT compared_until FROM params)
+  GROUP BY r.record_id
+),
+enriched AS (
+  SELECT DISTINCT e.record_id
+  FROM enriched_events e
+  WHERE e.arrival_timestamp < (SELECT compared_until FROM params)
+),
+failed AS (
+  SELECT f.record_id, MIN(f.type) AS type
+  FROM failed_events f
+  WHERE f.arrival_timestamp < (SELECT compared_until FROM params)
+    AND NOT EXISTS (SELECT 1 FROM enriched e WHERE e.record_id = f.record_id)
+  GROUP BY f.record_id
+),
+accounted AS (
+  SELECT e.record_id FROM enriched e UNION ALL SELECT f.record_id FROM failed f
+),
+counted AS (
+  SELECT
+    (SELECT COUNT(*) FROM raw) AS raw_records,
+    (SELECT COUNT(*) FROM enriched) AS enriched_records,
+    (SELECT COUNT(*) FROM failed) AS failed_records,
+    (SELECT COUNT(*) FROM raw r WHERE NOT EXISTS (SELECT 1 FROM accounted a WHERE a.record_id = r.record_id))
+      AS missing_records,
+    (SELECT COUNT(*) FROM accounted a WHERE NOT EXISTS (SELECT 1 FROM raw r WHERE r.record_id = a.record_id))
+      AS unknown_records,
+    (SELECT CAST(COALESCE(SUM(r.deliveries - 1), 0) AS BIGINT) FROM raw r) AS repeated_deliveries,
+    (SELECT COUNT(*) - COUNT(DISTINCT e.click_id) FROM enriched_events e) AS repeated_clicks
+),
+failures AS (
+  SELECT CAST(json_group_object(t.type, t.records) AS VARCHAR) AS failures_by_type
+  FROM (SELECT f.type, COUNT(*) AS records FROM failed f GROUP BY f.type ORDER BY f.type) t
+),
+-- An event hour that was touched before and is not any more stays, with no events: what was flattened from it must go.
+touched AS (
+  SELECT
+    DATE_TRUNC('hour', e.timestamp) AS event_hour,
+    COUNT(*) AS events,
+    md5(CAST(SUM(CAST(hash(e) AS HUGEINT)) AS VARCHAR)) AS version
+  FROM enriched_events e
+  GROUP BY 1
+  UNION ALL
+  SELECT p.event_hour, 0, ''
+  FROM (SELECT UNNEST(touched_event_hours).event_hour AS event_hour FROM previous) p
+  WHERE NOT EXISTS (SELECT 1 FROM enriched_events e WHERE DATE_TRUNC('hour', e.timestamp) = p.event_hour)
+),
+listed AS (
+  SELECT LIST({event_hour: t.event_hour, events: t.events, version: t.version} ORDER BY t.event_hour) AS hours
+  FROM touched t
+)
+SELECT
+  p.arrival_hour,
+  CASE
+    WHEN NOT p.closed THEN 'open'
+    WHEN c.missing_records = 0 AND c.unknown_records = 0 THEN 'balanced'
+    ELSE 'red'
+  END AS state,
+  c.raw_records, c.enriched_records, c.failed_records, c.missing_records, c.unknown_records,
+  c.repeated_deliveries, c.repeated_clicks,
+  f.failures_by_type,
+  COALESCE(l.hours, []) AS touched_event_hours,
+  md5(CAST((p.closed, c, f.failures_by_type, l.hours) AS VARCHAR)) AS version
+FROM params p, counted c, failures f, listed l
