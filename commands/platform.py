@@ -38,7 +38,7 @@ def start_stream(supervisor: Supervisor, say: Callable[[str], None]) -> None:
     port = _port("the collector", load_settings().collector_port, say)
     url = f"http://{LOOPBACK}:{port}"
     supervisor.export({"COLLECTOR_HOST": LOOPBACK, "COLLECTOR_PORT": str(port), "COLLECTOR_URL": url})
-    worker = [sys.executable, "-m", "streaming.runtime.worker"]
+    worker: list[str | Path] = [sys.executable, "-m", "streaming.runtime.worker"]
     collector = [sys.executable, "-m", "streaming.runtime.collector"]
     supervisor.start(
         Service("delivery", [*worker, "delivery"], grace_seconds=60),
@@ -80,7 +80,7 @@ def start_dagster(supervisor: Supervisor, home: Path, say: Callable[[str], None]
 def start_schedules(supervisor: Supervisor, home: Path) -> None:
     """Start Dagster's daemon, which runs schedules, sensors and queued runs."""
     workspace = home / "dagster" / "workspace.yaml"
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace]
+    command: list[str | Path] = [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace]
     supervisor.start(Service("dagster-daemon", command, ready=lambda: True, after=("dagster-code",), grace_seconds=30))
 
 

@@ -15,6 +15,8 @@ from typing import IO, Any, Self
 
 import psutil
 
+POLL_SECONDS = 0.02
+
 
 @dataclass(frozen=True)
 class ProcessIdentity:
@@ -85,16 +87,18 @@ def try_lock(home: Path) -> IO[str] | None:
 
 
 def _stop_together(wave: list[ProcessIdentity]) -> list[str]:
-    alive = [(identity, process) for identity in wave if (process := identity.process())]
+    alive = [identity for identity in wave if identity.process()]
     asked = time.monotonic()
-    for _, process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
+    for identity in alive:
+        with suppress(ProcessLookupError):
+            os.kill(identity.pid, signal.SIGTERM)
     killed = []
-    for identity, process in sorted(alive, key=lambda pair: pair[0].grace_seconds):
-        try:
-            process.wait(max(0.0, asked + identity.grace_seconds - time.monotonic()))
-        except psutil.TimeoutExpired:
-            killed.append(identity.name)
+    for identity in sorted(alive, key=lambda identity: identity.grace_seconds):
+        # Not a wait for the process to be reaped: an orphan is its new parent's to reap, which may take its time.
+        while identity.process():
+            if time.monotonic() > asked + identity.grace_seconds:
+                killed.append(identity.name)
+                break
+            time.sleep(POLL_SECONDS)
         kill_group(identity.pid)
     return killed
