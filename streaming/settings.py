@@ -39,6 +39,9 @@ class Settings:
     stream_retention_seconds: float
     delivery_buffer_bytes: int
     delivery_buffer_seconds: float
+    delivery_transform_bytes: int
+    function_timeout_seconds: float
+    lease_seconds: float
     last_access_batch: int
     trust_payload_ip: bool
     trusted_proxies: tuple[str, ...]
@@ -93,6 +96,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         stream_retention_seconds=number("CLICKSTREAM_STREAM_RETENTION_SECONDS", 3600),
         delivery_buffer_bytes=int(number("CLICKSTREAM_DELIVERY_BUFFER_BYTES", 3_000_000, 1)),
         delivery_buffer_seconds=number("CLICKSTREAM_DELIVERY_BUFFER_SECONDS", 60),
+        delivery_transform_bytes=int(number("CLICKSTREAM_DELIVERY_TRANSFORM_BYTES", 1_000_000, 1)),
+        function_timeout_seconds=number("CLICKSTREAM_FUNCTION_TIMEOUT_SECONDS", 60, 1),
+        lease_seconds=number("CLICKSTREAM_LEASE_SECONDS", 6, 1),
         last_access_batch=int(number("CLICKSTREAM_LAST_ACCESS_BATCH", 10, 1)),
         trust_payload_ip=text("CLICKSTREAM_TRUST_PAYLOAD_IP", "").lower() in ("1", "true", "yes"),
         trusted_proxies=tuple(p.strip() for p in text("CLICKSTREAM_TRUSTED_PROXIES", "").split(",") if p.strip()),

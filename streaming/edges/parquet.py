@@ -27,9 +27,9 @@ _IDENTITY = {column.name for column in DELIVERY_COLUMNS}
 
 
 class Rejected(NamedTuple):
-    """A line that does not convert: its index among the lines given, and why."""
+    """A line that does not convert: its position among the lines given, and why."""
 
-    index: int
+    position: int
     reason: str
 
 

@@ -328,10 +328,10 @@ class RedisEventStream:
 
     def _short_of_memory(self) -> bool:
         memory: dict[str, Any] = self._redis.info("memory")
-        return 0 < memory["maxmemory"] * _MEMORY_PRESSURE < memory["used_memory"]
+        return bool(0 < memory["maxmemory"] * _MEMORY_PRESSURE < memory["used_memory"])
 
 
-@dataclass
+@dataclass(eq=False)
 class ShardLease:
     """The right to work on one shard for one consumer, until another owner takes it under a later epoch.
 
@@ -425,7 +425,7 @@ def _entries(reply: list[Any], **_: object) -> list[StreamRecord]:
             StreamRecord(
                 _sequence_number(milliseconds, int(ordinal)),
                 datetime.fromtimestamp(milliseconds / 1000, UTC),
-                key.decode(),
+                key.decode(errors="replace"),
                 data,
             )
         )

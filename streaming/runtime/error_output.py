@@ -1,0 +1,33 @@
+"""Records that could not be processed, kept whole: Firehose's form of an error file, one JSON object a line."""
+
+import time
+from typing import NamedTuple
+
+import orjson
+import pybase64
+
+from streaming.edges.event_stream import StreamRecord
+
+
+class Failure(NamedTuple):
+    """Why a record was not delivered; `code` as Firehose names it."""
+
+    code: str
+    message: str
+    attempts: int
+
+
+def error_line(record: StreamRecord, failure: Failure, lambda_arn: str) -> bytes:
+    """One failed record with its bytes; times are ms since the epoch."""
+    return orjson.dumps(
+        {
+            "attemptsMade": failure.attempts,
+            "arrivalTimestamp": int(record.arrival.timestamp() * 1000),
+            "errorCode": failure.code,
+            "errorMessage": failure.message.encode(errors="replace").decode(),  # a surrogate is no JSON
+            "attemptEndingTimestamp": int(time.time() * 1000),
+            "rawData": pybase64.b64encode_as_string(record.data),
+            "lambdaArn": lambda_arn,
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
