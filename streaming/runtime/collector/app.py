@@ -104,7 +104,7 @@ class Collector:
         self._metrics.accepted.inc(len(records))
         answer: dict[str, Any] = {"accepted": len(records), "record_ids": [record.record_id for record in records]}
         if partial:
-            answer["refused"] = [{"index": e.index or 0, "errors": e.errors()} for e in admission.refused]
+            answer["refused"] = [{"index": e.place or 0, "errors": e.errors()} for e in admission.refused]
             self._note_refused(request, admission.refused, {"refused": answer["refused"]})
         return Response(orjson.dumps(answer), media_type="application/json")
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import queue
-import random
 import threading
 import time
 from collections import Counter
@@ -12,12 +11,14 @@ from functools import partial
 from typing import NamedTuple
 
 from streaming.edges.event_stream import MAX_PUT_RECORDS, SERVICE_UNAVAILABLE, EventStream
+from streaming.runtime.backoff import pause_seconds
 from streaming.runtime.collector.metrics import Metrics
 from streaming.runtime.collector.problems import retry_later
 
 MAX_WAITING_RECORDS = 20_000
 PUT_SECONDS = 1.5
 PUT_ATTEMPTS = 3
+FIRST_PAUSE_SECONDS = 0.05
 
 Record = tuple[str, bytes]
 
@@ -108,7 +109,7 @@ class GroupCommit:
             pending = [index for index in pending if errors[index] == SERVICE_UNAVAILABLE]
             if not pending or time.monotonic() - started > PUT_SECONDS:
                 break
-            time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
+            time.sleep(pause_seconds(attempt, FIRST_PAUSE_SECONDS, PUT_SECONDS))
         self._metrics.put_seconds.observe(time.monotonic() - started)
         for code, count in Counter(filter(None, errors)).items():
             self._metrics.put_failures.labels(code).inc(count)

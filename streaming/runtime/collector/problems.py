@@ -24,21 +24,21 @@ _PROBLEMS = {
 
 
 class RefusedEvent(NamedTuple):
-    """An event that was not accepted: its place in the request's array (None where it stands alone), and why."""
+    """An event that was not accepted: its index in the request's array (None where it stands alone), and why."""
 
-    index: int | None
+    place: int | None
     faults: Sequence[Fault]
 
     def errors(self) -> list[dict[str, str]]:
         """The first faults as the API shows them; each pointer starts at the request's root."""
-        place = "" if self.index is None else f"/{self.index}"
+        root = "" if self.place is None else f"/{self.place}"
         return [
-            {"pointer": place + fault.field, "type": fault.type, "reason": fault.reason}
+            {"pointer": root + fault.field, "type": fault.type, "reason": fault.reason}
             for fault in self.faults[:MAX_FAULTS_PER_EVENT]
         ]
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - an answer, not an error
     """A request of which nothing is accepted. `kind` is the last part of the problem's type."""
 
     def __init__(

@@ -4,7 +4,8 @@ import asyncio
 import json
 
 import msgspec
-from isal import isal_zlib
+from isal.igzip_lib import IsalError
+from isal.isal_zlib import decompressobj
 from starlette.requests import ClientDisconnect, Request
 
 from streaming.domain.failures import FailureType, Fault
@@ -123,10 +124,10 @@ async def _bounded(request: Request) -> bytes:
 
 
 def _gunzip(body: bytes) -> bytes:
-    decompressor = isal_zlib.decompressobj(wbits=31)
+    decompressor = decompressobj(wbits=31)
     try:
         content = decompressor.decompress(body, MAX_BODY_BYTES + 1)
-    except isal_zlib.error as error:
+    except IsalError as error:
         raise Refusal("malformed-request", f"the body is not gzip: {error}") from None
     if len(content) > MAX_BODY_BYTES:
         raise Refusal("too-large", f"the body is larger than {MAX_BODY_BYTES:,} bytes once decompressed")
