@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import pymysql
 
+from streaming.edges.geo_database import GeoDatabaseError, ensure_database
 from streaming.edges.users_db import migrate
 from streaming.handlers import data_update
 from streaming.runtime.servers import LOOPBACK, accepts_connections, free_port, plan_servers
@@ -18,6 +19,18 @@ from streaming.runtime.supervisor import Service, Supervisor, SupervisorError
 from streaming.settings import ROOT, load_settings
 
 CODE_LOCATION = "clickstream_assets.definitions"
+
+
+def geo_environment(home: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """Where places come from: what the user set, else a free city-level database, else nowhere, and said so."""
+    settings = load_settings()
+    if settings.geoip_database or settings.ipinfo_token:
+        return {}
+    try:
+        return {"GEOIP_DATABASE": str(ensure_database(home, say))}
+    except GeoDatabaseError as error:
+        say(f"events will have no place: {error}")
+        return {}
 
 
 def start_servers(supervisor: Supervisor, home: Path, say: Callable[[str], None]) -> None:

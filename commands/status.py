@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import closing
 from typing import Any
 
 import click
@@ -39,14 +40,37 @@ def describe(settings: Settings) -> dict[str, Any]:
         identity.name: {"pid": identity.pid, "state": _state(identity.process() is not None, identity.name, system)}
         for identity in running_processes(settings.home)
     }
-    backlog = _backlog(settings)
+    try:
+        backlog, stream_answers = _backlog(settings), True
+    except StreamUnavailable:
+        backlog, stream_answers = [], False
     return {
-        "healthy": backlog is not None and all(process["state"] == "ready" for process in processes.values()),
+        "healthy": stream_answers and all(process["state"] == "ready" for process in processes.values()),
         "home": str(settings.home),
         "processes": processes,
         "addresses": {name: system["environment"][name] for name in ADDRESSES if name in system["environment"]},
-        "backlog": backlog or [],
+        "backlog": backlog,
     }
+
+
+def records_behind(settings: Settings) -> int:
+    """Records that some consumer of a stream has not done with.
+
+    Raises:
+        StreamUnavailable: the stream does not answer.
+    """
+    return sum(row["records"] for row in _backlog(settings))
+
+
+def accepted_records(settings: Settings) -> int:
+    """Records the stream has ever taken in, as far as delivery has come: the ordinals of its checkpoints count them.
+
+    Raises:
+        StreamUnavailable: the stream does not answer.
+    """
+    with closing(open_event_stream(settings, EVENTS)) as stream:
+        delivered = [checkpoint.sequence_number for checkpoint in stream.checkpoints().values()]
+    return sum(int(sequence_number.rpartition("-")[2]) for sequence_number in delivered if sequence_number)
 
 
 def _state(alive: bool, name: str, system: dict[str, Any]) -> str:
@@ -55,19 +79,15 @@ def _state(alive: bool, name: str, system: dict[str, Any]) -> str:
     return "ready" if name in system["ready"] else "starting"
 
 
-def _backlog(settings: Settings) -> list[dict[str, Any]] | None:
-    """What each consumer has before it in each shard; None when the stream does not answer."""
+def _backlog(settings: Settings) -> list[dict[str, Any]]:
+    """What each consumer has before it in each shard."""
     rows = []
-    try:
-        for name, consumer in CONSUMERS:
-            stream = open_event_stream(settings, name)
+    for name, consumer in CONSUMERS:
+        with closing(open_event_stream(settings, name)) as stream:
             rows += [
                 {"stream": name, "consumer": consumer, "shard": shard, **backlog._asdict()}
                 for shard, backlog in stream.backlog(consumer).items()
             ]
-            stream.close()
-    except StreamUnavailable:
-        return None
     return rows
 
 

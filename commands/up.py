@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from commands.platform import start_dagster, start_schedules, start_servers, start_stream
+from commands.platform import geo_environment, start_dagster, start_schedules, start_servers, start_stream
 from streaming.runtime.supervisor import StopRequested, Supervisor, SupervisorError
-from streaming.settings import load_settings
+from streaming.settings import ROOT, load_settings
 
 READY_FILE = "CLICKSTREAM_READY_FILE"
 
@@ -25,8 +25,10 @@ def up(detach: bool) -> None:
     if detach:
         _start_detached(home)
         return
+    geo = geo_environment(home, say)
     try:
         with Supervisor(home, say) as supervisor:
+            supervisor.export(geo)
             start_servers(supervisor, home, say)
             start_stream(supervisor, say)
             start_dagster(supervisor, home, say)
@@ -61,8 +63,8 @@ def _start_detached(home: Path) -> None:
     ready.unlink(missing_ok=True)
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "commands", "up"], env=os.environ | {READY_FILE: str(ready)},
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            [sys.executable, "-m", "commands", "up"], env=os.environ | {READY_FILE: str(ready)},
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     while not ready.exists():
         if process.poll() is not None:

@@ -111,16 +111,17 @@ class Supervisor:
         self,
         name: str,
         command: Sequence[str | Path],
-        environment: Mapping[str, str],
-        stdout: IO[bytes],
-        *,
-        quiet: bool,
+        environment: Mapping[str, str] | None = None,
+        output: IO[bytes] | None = None,
     ) -> int:
-        """Run one command to its end while supervising the rest; its exit status. Quiet sends stderr to its log."""
-        stderr = _open_log(self._home, name) if quiet else None
+        """Run one command to its end while supervising the rest; its exit status.
+
+        Its standard output goes to `output` and its standard error to its log; without `output` a person sees both.
+        """
         process = subprocess.Popen(
-            command, env=os.environ | environment, cwd=ROOT, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+            command, env={**os.environ, **self._environment, **(environment or {})}, cwd=ROOT, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output or sys.stderr,
+            stderr=_open_log(self._home, name) if output else None,
         )  # fmt: skip
         job = _Child(Service(name, command, after=tuple(self._children)), self._home, process)
         self._children[name] = job

@@ -1,0 +1,112 @@
+"""`./run demo`: the whole platform on synthetic traffic."""
+
+import json
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands.platform import (
+    geo_environment,
+    prepare_dagster_home,
+    start_dagster,
+    start_schedules,
+    start_servers,
+    start_stream,
+)
+from commands.status import accepted_records, records_behind
+from commands.up import say, show_addresses
+from streaming.runtime.supervisor import Service, StopRequested, Supervisor, SupervisorError
+from streaming.settings import load_settings
+
+# The synthetic shop speaks for its users' addresses, and nobody who watches wants to wait a minute for a file.
+DEMO_SETTINGS = {"CLICKSTREAM_TRUST_PAYLOAD_IP": "1", "CLICKSTREAM_DELIVERY_BUFFER_SECONDS": "5"}
+LIVE_TRAFFIC = ("--forever", "--bad", "0.01", "--bad-stream", "0.01", "--duplicates", "0.01", "--late", "0.01")
+SUMMARY = ("accepted", "raw", "enriched", "failed", "flattened", "aggregates", "seconds", "lake")
+DELIVERY_SECONDS = 120
+SEND = (sys.executable, "-m", "commands", "send")
+
+
+@click.command()
+@click.option("--events", default=20_000, show_default=True, type=click.IntRange(1), help="Events of the first burst.")
+@click.option("--seed", type=int, help="Draw the traffic from this seed; every run has its own without it.")
+@click.option("--exit", "leave", is_flag=True, help="Stop after the summary; status 0 only if the ledger balances.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as the last line, in JSON.")
+def demo(events: int, seed: int | None, leave: bool, as_json: bool) -> None:
+    """Run servers, stream workers, collector, traffic, and Dagster with materialised assets.
+
+    Leaves it all up, with gentle live traffic, until Ctrl-C. A later demo in the same home adds to its data; the
+    summary counts everything the home holds.
+    """
+    started = time.monotonic()
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    home = load_settings().home
+    geo = geo_environment(home, say)
+    try:
+        with Supervisor(home, say) as supervisor:
+            supervisor.export({**geo, **DEMO_SETTINGS})
+            say("starting servers, workers and collector")
+            start_servers(supervisor, home, say)
+            start_stream(supervisor, say)
+            if not leave:
+                start_dagster(supervisor, home, say)
+            summary = _run_events_through(supervisor, home, events, seed)
+            summary["seconds"] = round(time.monotonic() - started, 1)
+            _show(summary, as_json)
+            if not leave:
+                _keep_up(supervisor, home, seed)
+    except StopRequested:
+        say("stopped")
+        return
+    if not summary["balanced"]:
+        raise SupervisorError(f"the ledger does not balance; the lake is {summary['lake']}")
+
+
+def _run_events_through(supervisor: Supervisor, home: Path, events: int, seed: int) -> dict[str, Any]:
+    """Send the burst, wait until delivery has written all of it, materialise the tables; the summary."""
+    if supervisor.run("traffic", [*SEND, "--events", str(events), "--seed", str(seed)], {}):
+        raise SupervisorError("not all of the traffic was accepted, see above")
+    say("waiting for delivery to the lake")
+    settings = load_settings()
+    deadline = time.monotonic() + DELIVERY_SECONDS
+    supervisor.watch(lambda: not records_behind(settings) or time.monotonic() > deadline, probe_seconds=0.1)
+    if behind := records_behind(settings):
+        raise SupervisorError(
+            f"delivery is still {behind} records behind after {DELIVERY_SECONDS} s; ./run status says more"
+        )
+    say("materialising the tables")
+    dagster_home = {"DAGSTER_HOME": str(prepare_dagster_home(home))}
+    tables = _json_of(supervisor, [sys.executable, "-m", "clickstream_assets.catch_up"], dagster_home)
+    return {"accepted": accepted_records(settings), **tables, "lake": str(settings.lake)}
+
+
+def _json_of(supervisor: Supervisor, command: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
+    """What a command prints as its last line."""
+    with tempfile.TemporaryFile() as output:
+        if supervisor.run("catch-up", command, environment, output):
+            raise SupervisorError("the tables could not be materialised; the log is catch-up.log in the home's logs/")
+        output.seek(0)
+        document: dict[str, Any] = json.loads(output.read().splitlines()[-1])
+    return document
+
+
+def _show(summary: dict[str, Any], as_json: bool) -> None:
+    for key in SUMMARY:
+        say(f"{key:<11}{summary[key]}")
+    say("the ledger balances" if summary["balanced"] else "THE LEDGER DOES NOT BALANCE")
+    if as_json:
+        click.echo(json.dumps({key: summary[key] for key in SUMMARY}))
+
+
+def _keep_up(supervisor: Supervisor, home: Path, seed: int) -> None:
+    start_schedules(supervisor, home)
+    traffic = [*SEND, *LIVE_TRAFFIC, "--seed", str(seed + 1)]
+    supervisor.start(Service("live-traffic", traffic, ready=lambda: True, after=("collector",)))
+    show_addresses(home)
+    say("live traffic runs; Ctrl-C stops everything")
+    supervisor.watch()
