@@ -84,7 +84,7 @@ class IpinfoGeo:
     def _outcome(self, request: Future[dict[str, Place | MissingPlace]]) -> dict[str, Place | MissingPlace]:
         try:
             places = request.result()
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, ValueError, RecursionError) as error:
             self._failed(str(error))
             return {}
         self._breaker.succeeded()

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import maxminddb
+import pytest
+
+from streaming.domain.enrichment import Place
+from streaming.edges.geo import MissingPlace
+from streaming.edges.geo_mmdb import MmdbGeo
+from tests.streaming.conftest import RIVERSIDE
+
+RIVERSIDE_PLACE = Place("US", "California", "Riverside", 33.9764, -117.3341)
+
+
+def test_the_flat_layout_of_two_files(geo_folder: Path) -> None:
+    places = MmdbGeo(geo_folder).places([RIVERSIDE, "23.32.0.1", "2607:f8b0:4005:805::200e"])
+    assert places == {
+        RIVERSIDE: RIVERSIDE_PLACE,
+        "23.32.0.1": Place("US", None, None, 37.751, -97.8),
+        "2607:f8b0:4005:805::200e": Place("US", "California"),
+    }
+
+
+def test_the_nested_layout_of_one_file(nested_geo_file: Path) -> None:
+    places = MmdbGeo(nested_geo_file).places([RIVERSIDE, "23.32.0.1"])
+    assert places == {RIVERSIDE: RIVERSIDE_PLACE, "23.32.0.1": MissingPlace.NOT_FOUND}
+
+
+def test_every_odd_address_has_its_reason(geo_folder: Path) -> None:
+    reasons = {
+        "": MissingPlace.INVALID_ADDRESS,
+        "example.org": MissingPlace.INVALID_ADDRESS,
+        "999.1.1.1": MissingPlace.INVALID_ADDRESS,
+        "fe80::1%eth0": MissingPlace.INVALID_ADDRESS,
+        "10.0.0.1": MissingPlace.PRIVATE_ADDRESS,
+        "127.0.0.1": MissingPlace.PRIVATE_ADDRESS,
+        "169.254.169.254": MissingPlace.PRIVATE_ADDRESS,
+        "224.0.0.1": MissingPlace.PRIVATE_ADDRESS,
+        "::1": MissingPlace.PRIVATE_ADDRESS,
+        "::ffff:10.0.0.1": MissingPlace.PRIVATE_ADDRESS,
+        "1.1.1.1": MissingPlace.NOT_FOUND,
+        "8.8.8.8": MissingPlace.NOT_FOUND,
+    }
+    assert MmdbGeo(geo_folder).places(list(reasons)) == reasons
+
+
+def test_a_file_of_ipv4_alone_knows_no_ipv6(geo_folder: Path) -> None:
+    places = MmdbGeo(geo_folder / "ipv4.mmdb").places(["2607:f8b0::1", RIVERSIDE])
+    assert places == {"2607:f8b0::1": MissingPlace.NOT_FOUND, RIVERSIDE: RIVERSIDE_PLACE}
+
+
+def test_the_build_names_the_data(geo_folder: Path, nested_geo_file: Path) -> None:
+    assert MmdbGeo(geo_folder).build == MmdbGeo(geo_folder).build
+    assert MmdbGeo(geo_folder).build != MmdbGeo(nested_geo_file).build
+
+
+def test_a_path_without_a_database_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        MmdbGeo(tmp_path)
+    (tmp_path / "bad.mmdb").write_bytes(b"no database")
+    with pytest.raises(maxminddb.InvalidDatabaseError):
+        MmdbGeo(tmp_path)

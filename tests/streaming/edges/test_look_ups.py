@@ -1,0 +1,173 @@
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import redis
+
+from streaming.domain.enrichment import Place
+from streaming.edges.geo import MissingPlace
+from streaming.edges.look_ups import LookUps, MissingName
+from streaming.edges.user_cache import UserCache
+from streaming.runtime.servers import redis_binary
+
+RIVERSIDE = Place("US", "California", "Riverside", 33.9764, -117.3341)
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class Geo:
+    """A provider that knows what it is told, and counts what it is asked."""
+
+    def __init__(self, build: str = "geo-1", **known: Place | MissingPlace) -> None:
+        self.build = build
+        self.known = known
+        self.asked: list[str] = []
+
+    def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
+        self.asked += ips
+        return {ip: self.known.get(ip, MissingPlace.LOOKUP_FAILED) for ip in ips}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def cache(cache_redis_url: str) -> UserCache:
+    cache = UserCache(cache_redis_url)
+    cache.put_names({"20": "Semyon Ryan"})
+    cache.advance_watermark(NOON)
+    return cache
+
+
+def test_names_and_places_are_found_with_their_version(cache: UserCache) -> None:
+    found = LookUps(cache, Geo(riverside=RIVERSIDE)).find({"20", "99"}, {"riverside"})
+    assert found.names == {"20": "Semyon Ryan", "99": MissingName.UNKNOWN_USER}
+    assert found.places == {"riverside": RIVERSIDE}
+    assert found.version == "1/geo-1/2026-11-23T12:00:00.000000Z"
+
+
+def test_a_place_is_looked_up_once_for_all_processes(cache: UserCache) -> None:
+    LookUps(cache, Geo(riverside=RIVERSIDE, nowhere=MissingPlace.NOT_FOUND)).find((), ["riverside", "nowhere"])
+    other = Geo()
+    found = LookUps(cache, other).find((), ["riverside", "nowhere"])
+    assert found.places == {"riverside": RIVERSIDE, "nowhere": MissingPlace.NOT_FOUND}
+    assert other.asked == []
+
+
+def test_a_new_build_of_geo_data_replaces_cached_places(cache: UserCache) -> None:
+    LookUps(cache, Geo(ip=Place("US"))).find((), ["ip"])
+    assert LookUps(cache, Geo("geo-2", ip=RIVERSIDE)).find((), ["ip"]).places == {"ip": RIVERSIDE}
+
+
+def test_a_stale_place_serves_while_the_provider_is_down(cache: UserCache) -> None:
+    LookUps(cache, Geo(ip=RIVERSIDE)).find((), ["ip"])
+    assert LookUps(cache, Geo("geo-2")).find((), ["ip", "new"]).places == {
+        "ip": RIVERSIDE,
+        "new": MissingPlace.LOOKUP_FAILED,
+    }
+
+
+def test_a_failed_look_up_is_not_remembered(cache: UserCache) -> None:
+    geo = Geo()
+    look_ups = LookUps(cache, geo)
+    look_ups.find((), ["ip"])
+    geo.known["ip"] = RIVERSIDE
+    assert look_ups.find((), ["ip"]).places == {"ip": RIVERSIDE}
+
+
+def test_before_the_first_refresh_nobody_is_unknown(cache_redis_url: str) -> None:
+    found = LookUps(UserCache(cache_redis_url), Geo()).find(["20"], ())
+    assert found.names == {"20": MissingName.LOOKUP_FAILED}
+    assert found.version == "1/geo-1/no-users"
+
+
+def test_a_new_snapshot_drops_the_names_of_the_old(cache: UserCache) -> None:
+    look_ups = LookUps(cache, Geo())
+    look_ups.find(["20", "99"], ())
+    cache.put_names({"20": "Semyon R. Ryan", "99": "Mei Park", "35": "Ana"})
+    cache.advance_watermark(NOON + timedelta(seconds=1))
+    found = look_ups.find(["20", "35", "99"], ())
+    assert found.names == {"20": "Semyon R. Ryan", "35": "Ana", "99": "Mei Park"}
+    assert found.version.endswith("12:00:01.000000Z")
+
+
+def test_a_sign_up_is_seen_within_half_a_minute(cache: UserCache) -> None:
+    clock = Clock()
+    look_ups = LookUps(cache, Geo(), clock)
+    look_ups.find(["99"], ())
+    cache.put_names({"99": "Mei Park"})
+    assert look_ups.find(["99"], ()).names == {"99": MissingName.UNKNOWN_USER}
+    clock.now += 31
+    assert look_ups.find(["99"], ()).names == {"99": "Mei Park"}
+
+
+def test_a_refused_cache_costs_names_but_not_places(free_port: int) -> None:
+    look_ups = LookUps(UserCache(f"redis://127.0.0.1:{free_port}"), Geo(ip=RIVERSIDE))
+    found = look_ups.find(["20"], ["ip"])
+    assert found.names == {"20": MissingName.LOOKUP_FAILED}
+    assert found.places == {"ip": RIVERSIDE}
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path, free_port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A Redis that a test may stop and starve."""
+    command = [redis_binary(), "--port", str(free_port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL) as server:
+        url = f"redis://127.0.0.1:{free_port}"
+        with redis.Redis.from_url(url) as client:
+            deadline = time.monotonic() + 10
+            while not _answers(client):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        yield url, server
+        server.send_signal(signal.SIGCONT)
+        server.terminate()
+
+
+def _answers(client: "redis.Redis[bytes]") -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_a_stopped_cache_costs_half_a_second_once(own_redis: tuple[str, subprocess.Popen[bytes]]) -> None:
+    url, server = own_redis
+    cache = UserCache(url, timeout_seconds=0.3)
+    cache.put_names({"20": "Semyon Ryan"})
+    cache.advance_watermark(NOON)
+    clock = Clock()
+    look_ups = LookUps(cache, Geo(ip=RIVERSIDE), clock)
+    os.kill(server.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    for _ in range(10):
+        found = look_ups.find(["20"], ["ip"])
+        assert found.names == {"20": MissingName.LOOKUP_FAILED}
+        assert found.places == {"ip": RIVERSIDE}
+    assert time.monotonic() - started < 0.8
+    os.kill(server.pid, signal.SIGCONT)
+    clock.now += 6
+    assert look_ups.find(["20"], ["ip"]).names == {"20": "Semyon Ryan"}
+
+
+def test_a_cache_out_of_memory_still_answers(own_redis: tuple[str, subprocess.Popen[bytes]]) -> None:
+    url, _ = own_redis
+    cache = UserCache(url)
+    cache.put_names({"20": "Semyon Ryan"})
+    cache.advance_watermark(NOON)
+    with redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory", 1)
+    look_ups = LookUps(cache, Geo(ip=RIVERSIDE))
+    for user_ids in (["20"], ["20", "99"]):
+        found = look_ups.find(user_ids, ["ip"])
+        assert found.names["20"] == "Semyon Ryan"
+        assert found.places == {"ip": RIVERSIDE}
