@@ -2,10 +2,9 @@
 
 import asyncio
 import json
+import zlib
 
 import msgspec
-from isal.igzip_lib import IsalError
-from isal.isal_zlib import decompressobj
 from starlette.requests import ClientDisconnect, Request
 
 from streaming.domain.failures import FailureType, Fault
@@ -124,16 +123,16 @@ async def _bounded(request: Request) -> bytes:
 
 
 def _gunzip(body: bytes) -> bytes:
-    decompressor = decompressobj(wbits=31)
+    decompressor = zlib.decompressobj(wbits=31)
     try:
         content = decompressor.decompress(body, MAX_BODY_BYTES + 1)
-    except IsalError as error:
+    except zlib.error as error:
         raise Refusal("malformed-request", f"the body is not gzip: {error}") from None
     if len(content) > MAX_BODY_BYTES:
         raise Refusal("too-large", f"the body is larger than {MAX_BODY_BYTES:,} bytes once decompressed")
     if not decompressor.eof or decompressor.unused_data:
         raise Refusal("malformed-request", "the body is not exactly one whole gzip member")
-    return bytes(content)
+    return content
 
 
 def _too_large() -> Refusal:
