@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
@@ -25,6 +25,7 @@ QUICK_DEATH_SECONDS = 10.0
 MAX_QUICK_DEATHS = 5
 MAX_BACKOFF_SECONDS = 10.0
 MAX_LOG_BYTES = 20_000_000
+STARTING_GRACE_SECONDS = 3.0
 LOCK_SECONDS = 30.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -149,7 +150,12 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop everything, dependants first; each has its grace to flush."""
-        running = [child.identity for child in self._children.values() if child.is_running]
+        running = [
+            # What is still starting has nothing to flush yet, and may not listen to signals yet.
+            child.identity if child.is_ready else replace(child.identity, grace_seconds=STARTING_GRACE_SECONDS)
+            for child in self._children.values()
+            if child.is_running
+        ]
         killed = stop_in_order(running)
         if killed:
             self._say(f"killed after their grace had passed: {', '.join(killed)}")

@@ -1,0 +1,70 @@
+"""The command line as a person meets it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from commands.cli import COMMANDS, cli
+from streaming.settings import ROOT
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, from another folder."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "commands", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_help_lists_every_command() -> None:
+    answer = CliRunner().invoke(cli, ["--help"]).output
+    assert all(f"\n  {command} " in answer for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    answer = CliRunner().invoke(cli, [command, "--help"])
+    assert answer.exit_code == 0
+    assert len(answer.output.splitlines()) > 4
+
+
+def test_a_command_is_a_module_of_its_name() -> None:
+    shared = {"__init__", "__main__", "cli", "platform"}
+    assert {path.stem for path in (ROOT / "commands").glob("*.py")} - shared == set(COMMANDS)
+
+
+def test_sending_does_not_import_dagster() -> None:
+    script = (
+        "import sys; from commands.cli import cli; cli(['send', '--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"dagster", "pandas", "pyarrow"} & set(done.stdout.split())
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    done = run("demmo")
+    assert done.returncode == 2
+    assert "No such command 'demmo'" in done.stderr
+
+
+def test_a_bad_setting_is_one_clear_line(tmp_path: Path) -> None:
+    done = run("status", CLICKSTREAM_HOME=str(tmp_path), CLICKSTREAM_SHARDS="many")
+    assert done.returncode == 1
+    assert done.stderr == "error: CLICKSTREAM_SHARDS must be a number of at least 1, not 'many'\n"
+
+
+def test_status_and_down_where_nothing_runs(tmp_path: Path) -> None:
+    status = run("status", CLICKSTREAM_HOME=str(tmp_path))
+    assert status.returncode == 1
+    assert "nothing runs in" in status.stdout
+    down = run("down", CLICKSTREAM_HOME=str(tmp_path))
+    assert (down.returncode, down.stdout) == (0, f"nothing runs in {tmp_path}\n")
+
+
+def test_lock_names_no_host() -> None:
+    assert "://" not in (ROOT / "requirements.lock").read_text()
