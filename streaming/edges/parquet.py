@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet
@@ -24,6 +25,13 @@ _SCALARS = {
 }
 _DECIMAL = re.compile(r"DECIMAL\((\d+), ?(\d+)\)")
 _IDENTITY = {column.name for column in DELIVERY_COLUMNS}
+
+
+class _AnyObject(msgspec.Struct):
+    """Any JSON object, on its own."""
+
+
+_check_object = msgspec.json.Decoder(_AnyObject).decode
 
 
 class Rejected(NamedTuple):
@@ -73,7 +81,7 @@ def convert(lines: Sequence[bytes], schema: pa.Schema) -> Converted:
         start, end = spans.pop()
         try:
             tables.append(_read(lines[start:end], schema))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, msgspec.MsgspecError, RecursionError) as error:
             if end - start == 1:
                 rejected.append(Rejected(start, str(error)))
             else:
@@ -90,14 +98,15 @@ def parquet_bytes(rows: pa.Table) -> bytes:
 
 
 def _read(lines: Sequence[bytes], schema: pa.Schema) -> pa.Table:
+    # pyarrow's reader counts objects, not lines, and a text of nothing but `null` brings the process down.
+    for line in lines:
+        _check_object(line)
     text = b"\n".join(line.strip() for line in lines)
     rows = pa.json.read_json(
         io.BytesIO(text),
         read_options=pa.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
         parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
     )
-    if rows.num_rows != len(lines):
-        raise pa.ArrowInvalid(f"{rows.num_rows} JSON objects where {len(lines)} lines were given")
     for name in _IDENTITY.intersection(schema.names):
         if rows[name].null_count:
             raise pa.ArrowInvalid(f"{name} is null: the ledger could not account for the row")
