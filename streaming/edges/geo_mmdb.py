@@ -24,7 +24,7 @@ class MmdbGeo:
         maxminddb.InvalidDatabaseError: a file is not an mmdb.
     """
 
-    def __init__(self, path: Path, cached_places: int = 200_000) -> None:
+    def __init__(self, path: Path, cached_places: int = 65_536) -> None:
         files = sorted(path.glob("*.mmdb")) if path.is_dir() else [path]
         if not files:
             raise FileNotFoundError(f"no mmdb file in {path}")

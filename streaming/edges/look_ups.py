@@ -20,7 +20,7 @@ __all__ = ["Found", "LookUps", "MissingName"]
 _log = logging.getLogger(__name__)
 
 _REMEMBER_SECONDS = 30.0
-_REMEMBERED = 200_000
+_REMEMBERED = 100_000
 _FRESH_SECONDS = 86_400
 _NOT_FOUND_SECONDS = 600
 _KEEP_STALE = 7  # times as long as fresh, for when the provider is down
@@ -69,24 +69,26 @@ class LookUps:
         """Names and places of the distinct users and addresses of a batch."""
         if self._clock() >= self._forget_at or len(self._names) + len(self._places) > _REMEMBERED:
             self._forget()
-        new_users = [user_id for user_id in user_ids if user_id not in self._names]
-        new_ips = [ip for ip in ips if ip not in self._places]
-        cached = self._read_cache(new_users, new_ips) if new_users or new_ips else _NOTHING_CACHED
-        if cached.watermark and cached.watermark != self._watermark:
-            self._watermark = cached.watermark
-            if self._names:  # they follow an older snapshot
+        names = {user_id: name for user_id in user_ids if (name := self._names.get(user_id))}
+        places = {ip: place for ip in ips if (place := self._places.get(ip))}
+        new_users = [user_id for user_id in user_ids if user_id not in names]
+        new_ips = [ip for ip in ips if ip not in places]
+        if new_users or new_ips:
+            cached = self._read_cache(new_users, new_ips)
+            if cached.watermark and cached.watermark != self._watermark:
+                self._watermark = cached.watermark
                 self._names.clear()
-                return self.find(user_ids, ips)
-        missing_name = MissingName.UNKNOWN_USER if cached.watermark else MissingName.LOOKUP_FAILED
-        names = {user_id: cached.names.get(user_id, missing_name) for user_id in new_users}
-        places = self._locate(new_ips, cached.places)
+                if names:  # they follow an older snapshot
+                    return self.find(user_ids, ips)
+            missing = MissingName.UNKNOWN_USER if cached.watermark else MissingName.LOOKUP_FAILED
+            names |= {user_id: cached.names.get(user_id, missing) for user_id in new_users}
+            places |= self._locate(new_ips, cached.places)
+            self._remember(names, places)
+        return Found(names, places, f"{CODE_VERSION}/{self._geo.build}/{self._watermark or 'no-users'}")
+
+    def _remember(self, names: dict[str, str | MissingName], places: dict[str, Place | MissingPlace]) -> None:
         self._names |= {user_id: name for user_id, name in names.items() if name is not MissingName.LOOKUP_FAILED}
         self._places |= {ip: place for ip, place in places.items() if place is not MissingPlace.LOOKUP_FAILED}
-        return Found(
-            {user_id: self._names.get(user_id, MissingName.LOOKUP_FAILED) for user_id in user_ids},
-            {ip: self._places.get(ip, MissingPlace.LOOKUP_FAILED) for ip in ips},
-            f"{CODE_VERSION}/{self._geo.build}/{self._watermark or 'no-users'}",
-        )
 
     def _forget(self) -> None:
         self._names.clear()

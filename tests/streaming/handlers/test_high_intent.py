@@ -1,0 +1,83 @@
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from streaming.domain.tables import HIGH_INTENT_VIEWS
+from streaming.edges.event_stream import HIGH_INTENT, PutResult, ShardBatch
+from streaming.edges.redis_stream import open_event_stream
+from streaming.handlers import high_intent
+from streaming.handlers.high_intent import lambda_handler, put_rows
+from streaming.settings import load_settings
+
+Event = Callable[[str], dict[str, Any]]
+
+pytestmark = pytest.mark.usefixtures("deployment")
+
+
+class RefusingStream:
+    """A stream that refuses some records a number of times."""
+
+    name = HIGH_INTENT
+
+    def __init__(self, refusals: dict[str, int]) -> None:
+        self.refusals = refusals
+        self.puts: list[list[str]] = []
+
+    def list_shards(self) -> list[str]:
+        return []
+
+    def put_records(self, records: Sequence[tuple[str, bytes]]) -> list[PutResult]:
+        keys = [key for key, _ in records]
+        self.puts.append(keys)
+        results = []
+        for key in keys:
+            left = self.refusals.get(key, 0)
+            self.refusals[key] = left - 1
+            results.append(PutResult(None, "StreamFull") if left > 0 else PutResult("1", None))
+        return results
+
+    def get_records(self, shard: str, after: str | None, limit: int, wait_seconds: float) -> ShardBatch:
+        raise NotImplementedError
+
+
+def test_views_above_sixty_percent_go_to_the_output_stream(event: Event) -> None:
+    # when
+    answer = lambda_handler(event("kinesis_views"), None)
+    # then
+    assert answer == {"batchItemFailures": []}
+    output = open_event_stream(load_settings(), HIGH_INTENT)
+    records = [record for shard in output.list_shards() for record in output.get_records(shard, None, 100, 0).records]
+    assert {record.partition_key for record in records} == {"20"}
+    rows = [json.loads(record.data) for record in records]
+    assert [(row["click_id"], row["percent_viewed"], row["price"]) for row in rows] == [
+        ("high", "87.50", "694.83"),
+        ("quote'; DROP TABLE x; --", "60.01", "0.10"),
+    ]
+    assert all(tuple(row) == HIGH_INTENT_VIEWS.column_names for row in rows)
+    assert rows[0]["event_timestamp"] == "2021-07-12T20:24:49.536462Z"
+    assert rows[0]["record_id"] == "a" * 32
+
+
+def test_only_what_was_refused_is_put_again() -> None:
+    stream = RefusingStream({"b": 1})
+    assert put_rows([{"user_id": "a"}, {"user_id": "b"}, {"user_id": "c"}], stream) == []
+    assert stream.puts == [["a", "b", "c"], ["b"]]
+
+
+def test_a_row_that_stays_refused_fails_its_record(event: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given
+    batch = event("kinesis_views")
+    monkeypatch.setattr(high_intent, "_output", lambda: RefusingStream({"20": 100}))
+    # when
+    answer = lambda_handler(batch, None)
+    # then
+    assert answer == {"batchItemFailures": [{"itemIdentifier": batch["Records"][0]["kinesis"]["sequenceNumber"]}]}
+
+
+def test_a_batch_without_views_puts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = RefusingStream({})
+    monkeypatch.setattr(high_intent, "_output", lambda: stream)
+    assert lambda_handler({"Records": []}, None) == {"batchItemFailures": []}
+    assert stream.puts == []
