@@ -1,5 +1,6 @@
 """Run the collector until SIGTERM or SIGINT. Logs are JSON lines on stderr, without payloads."""
 
+import signal
 import sys
 
 from streaming.edges.event_stream import EVENTS
@@ -16,6 +17,9 @@ def main() -> int:
     settings = load_settings()
     stream = open_event_stream(settings, EVENTS)
     http = server(Collector(settings, stream).application(), settings.collector_host, settings.collector_port)
+    # uvicorn raises the signal that ended it once more, for whoever handled it before; here that is a clean end.
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: None)
     http.run()
     return 0 if http.started else 3
 

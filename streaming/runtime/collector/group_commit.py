@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from streaming.edges.event_stream import MAX_PUT_RECORDS, SERVICE_UNAVAILABLE, EventStream
@@ -15,7 +14,8 @@ from streaming.runtime.backoff import pause_seconds
 from streaming.runtime.collector.metrics import Metrics
 from streaming.runtime.collector.problems import retry_later
 
-MAX_WAITING_RECORDS = 20_000
+MAX_GROUP_BYTES = 4_000_000
+MAX_WAITING_BYTES = 32_000_000
 PUT_SECONDS = 1.5
 PUT_ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.05
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 class _Put(NamedTuple):
     records: Sequence[Record]
+    size: int
     outcome: asyncio.Future[str | None]
 
 
@@ -38,7 +39,8 @@ class GroupCommit:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
-        self._waiting_records = 0
+        self._waiting_bytes = 0
+        self._refused_last = False
         self._thread = threading.Thread(target=self._run, name="group-commit")
         self._thread.start()
 
@@ -49,16 +51,21 @@ class GroupCommit:
             Refusal: the stream did not take some of them, or not in time. Those it took stay; the copies that come
                 when the client sends again are told by their click_id.
         """
-        if self._waiting_records + len(records) > MAX_WAITING_RECORDS:
+        if not records:
+            return
+        size = sum(len(data) for _, data in records)
+        if self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise retry_later("stream-unavailable", "too many events wait for the stream")
         outcome: asyncio.Future[str | None] = self._loop.create_future()
-        self._waiting_records += len(records)
-        self._queue.put(_Put(records, outcome))
+        self._waiting_bytes += size
+        self._queue.put(_Put(records, size, outcome))
         try:
             async with asyncio.timeout(PUT_SECONDS):
                 error_code = await outcome
         except TimeoutError:
             raise retry_later("stream-unavailable", f"the stream did not answer in {PUT_SECONDS:g} seconds") from None
+        finally:
+            self._waiting_bytes -= size
         if error_code is not None:
             raise retry_later("stream-unavailable", f"the stream answered {error_code}")
 
@@ -74,24 +81,22 @@ class GroupCommit:
                 errors = self._commit([record for put in wanted for record in put.records])
             except Exception as error:
                 logger.exception("the stream's client failed")
-                settle = partial(_fail, wanted, error)
+                self._loop.call_soon_threadsafe(_fail, wanted, error)
             else:
-                settle = partial(_settle, wanted, errors)
-            self._loop.call_soon_threadsafe(settle)
-            self._loop.call_soon_threadsafe(self._release, sum(len(put.records) for put in group))
+                self._loop.call_soon_threadsafe(_settle, wanted, errors)
 
     def _groups(self) -> Iterator[list[_Put]]:
-        """What waits, in groups of at most MAX_PUT_RECORDS records, until `close`."""
+        """What waits, in groups that one put takes, until `close`."""
         held: _Put | None = None
         while (first := held or self._queue.get()) is not None:
-            held, group, size = None, [first], len(first.records)
+            held, group, records, size = None, [first], len(first.records), first.size
             while held is None and not self._queue.empty():
                 put = self._queue.get()
                 if put is None:
                     self._queue.put(None)
                     break
-                size += len(put.records)
-                if size > MAX_PUT_RECORDS:
+                records, size = records + len(put.records), size + put.size
+                if records > MAX_PUT_RECORDS or size > MAX_GROUP_BYTES:
                     held = put
                 else:
                     group.append(put)
@@ -103,20 +108,28 @@ class GroupCommit:
         started = time.monotonic()
         pending = list(range(len(records)))
         for attempt in range(PUT_ATTEMPTS):
+            if attempt:
+                time.sleep(pause_seconds(attempt - 1, FIRST_PAUSE_SECONDS, PUT_SECONDS))
             results = self._stream.put_records([records[index] for index in pending])
             for index, result in zip(pending, results, strict=True):
                 errors[index] = result.error_code
             pending = [index for index in pending if errors[index] == SERVICE_UNAVAILABLE]
             if not pending or time.monotonic() - started > PUT_SECONDS:
                 break
-            time.sleep(pause_seconds(attempt, FIRST_PAUSE_SECONDS, PUT_SECONDS))
-        self._metrics.put_seconds.observe(time.monotonic() - started)
-        for code, count in Counter(filter(None, errors)).items():
-            self._metrics.put_failures.labels(code).inc(count)
+        self._note(errors, time.monotonic() - started)
         return errors
 
-    def _release(self, records: int) -> None:
-        self._waiting_records -= records
+    def _note(self, errors: Sequence[str | None], seconds: float) -> None:
+        self._metrics.put_seconds.observe(seconds)
+        codes = Counter(filter(None, errors))
+        for code, count in codes.items():
+            self._metrics.put_failures.labels(code).inc(count)
+        if bool(codes) != self._refused_last:
+            self._refused_last = bool(codes)
+            if codes:
+                logger.warning("the stream takes no records: %s", ", ".join(codes))
+            else:
+                logger.info("the stream takes records again")
 
 
 def _settle(group: Sequence[_Put], errors: Sequence[str | None]) -> None:
