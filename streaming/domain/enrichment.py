@@ -1,6 +1,6 @@
 """Enrichment: an event, its place and its customer's name become one row of `enriched_landing`."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def enriched_line(
-    envelope: Envelope, event: Event, name: str | None, place: Place | None, reasons: Iterable[str], version: str
+    envelope: Envelope, event: Event, name: str | None, place: Place | None, reasons: Collection[str], version: str
 ) -> bytes:
     """One line of JSON by `tables.ENRICHED_LANDING`.
 
@@ -54,7 +54,7 @@ def enriched_line(
         place.city,
         place.latitude,
         place.longitude,
-        ",".join(sorted(reasons)) or None,
+        ",".join(sorted(reasons)) if reasons else None,
         version,
         event.extra,
     )

@@ -10,8 +10,8 @@ import re
 import time
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
 
+import msgspec
 import pybase64
 
 from streaming.domain.json_text import is_json, one_line
@@ -28,7 +28,7 @@ _HEADER = re.compile(
 )
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """One delivery. `event` is its JSON text on one line, None for bytes that are no JSON; `data` the bytes sent."""
 
     record_id: str
@@ -74,11 +74,13 @@ def read_envelope(data: bytes, stream_arrival: datetime) -> Envelope | None:
     text = data.rstrip()
     if header is None or not text.endswith(b"}"):
         return None
-    arrival = _stamped_arrival(header[2])
+    record_id, stamped, client_ip = header.groups()
+    arrival = _stamped_arrival(stamped)
     if arrival is None or abs(arrival - stream_arrival) > MAX_STAMP_DRIFT:
         return None
-    client_ip = header[3].decode() if header[3] else None
-    return Envelope(header[1].decode(), arrival, client_ip, one_line(text[header.end() : -1]), data)
+    return Envelope(
+        record_id.decode(), arrival, client_ip.decode() if client_ip else None, one_line(text[header.end() : -1]), data
+    )
 
 
 def raw_line(envelope: Envelope) -> bytes:

@@ -1,8 +1,8 @@
 """What the Lambdas share: from a record of the stream to an event that keeps the contract."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import pybase64
@@ -23,21 +23,21 @@ class KinesisEvent(NamedTuple):
     event: Event
 
 
-def judge(data: bytes, stream_arrival: datetime) -> tuple[Envelope, Event | list[Fault]]:
-    """Open a record and judge its event: normalised and under the address its edge vouches for, or its faults."""
-    return load_contract().judge(data, stream_arrival, _start())
+EventJudge = Callable[[bytes, datetime], tuple[Envelope, Event | list[Fault]]]
+
+
+@cache
+def event_judge() -> EventJudge:
+    """Judges a record of the stream, given its arrival there, by the contract and the start of this deployment."""
+    return partial(load_contract().judge, start=load_settings().start)
 
 
 def good_events(batch: Mapping[str, Any]) -> Iterator[KinesisEvent]:
     """The events of a Kinesis batch that keep the contract; enrichment sees to it that the others are kept."""
+    judge = event_judge()
     for record in batch["Records"]:
         kinesis = record["kinesis"]
         arrival = datetime.fromtimestamp(kinesis["approximateArrivalTimestamp"], UTC)
         envelope, judged = judge(pybase64.b64decode(kinesis["data"]), arrival)
         if isinstance(judged, Event):
             yield KinesisEvent(kinesis["sequenceNumber"], envelope.record_id, envelope.arrival, judged)
-
-
-@cache
-def _start() -> datetime:
-    return load_settings().start

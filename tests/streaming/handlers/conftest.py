@@ -9,7 +9,7 @@ import pytest
 
 from streaming.handlers import data_update, enrichment, high_intent, last_access, records
 
-_KEPT = (records._start, enrichment._look_ups, last_access._edges, data_update._edges, high_intent._output)
+_KEPT = (records.event_judge, enrichment._look_ups, last_access._edges, data_update._edges, high_intent._output)
 
 
 @pytest.fixture
