@@ -9,8 +9,9 @@ from datetime import date, datetime
 
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.aggregates.unload import is_unloaded
+from clickstream_assets.enriched.seal import is_closed
 from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_flattened, read_ledger
-from clickstream_assets.ledger.balance import is_closed, is_stale
+from clickstream_assets.ledger.balance import is_stale
 from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_LANDING, EVENT_LEDGER, FLATTENED_EVENTS, RAW_EVENTS
 

@@ -33,7 +33,7 @@ class RedisDeliveryProgress:
         return min(known) if len(known) == len(moments) else None
 
 
-class RedisDeliveryProgressResource(dg.ConfigurableResourceFactory[RedisDeliveryProgress]):
+class RedisDeliveryProgressResource(dg.ConfigurableResource[RedisDeliveryProgress]):
     """Delivery's checkpoints on the stream's Redis, whose address may hold a password and so is not configuration."""
 
     def create_resource(self, context: dg.InitResourceContext) -> RedisDeliveryProgress:

@@ -62,7 +62,7 @@ class Lake(LocalLake):
             yield Path(folder)
 
 
-class LocalLakeResource(dg.ConfigurableResourceFactory[Lake]):
+class LocalLakeResource(dg.ConfigurableResource[Lake]):
     """The lake in a directory of this machine."""
 
     root: str

@@ -6,7 +6,7 @@ from streaming.edges.user_cache import UserCache
 from streaming.settings import load_settings
 
 
-class RedisUserCacheResource(dg.ConfigurableResourceFactory[UserCache]):
+class RedisUserCacheResource(dg.ConfigurableResource[UserCache]):
     """Redis at CACHE_REDIS_URL, which may hold a password and so is not configuration."""
 
     def create_resource(self, context: dg.InitResourceContext) -> UserCache:

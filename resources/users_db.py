@@ -6,7 +6,7 @@ from streaming.edges.users_db import UsersDb
 from streaming.settings import load_settings
 
 
-class MySqlUsersDbResource(dg.ConfigurableResourceFactory[UsersDb]):
+class MySqlUsersDbResource(dg.ConfigurableResource[UsersDb]):
     """MySQL or MariaDB at MYSQL_URL, which holds a password and so is not configuration."""
 
     def create_resource(self, context: dg.InitResourceContext) -> UsersDb:

@@ -76,7 +76,9 @@ class DuckDBWarehouse:
         self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, metadata: Mapping[str, str]
     ) -> int:
         keys = ", ".join(f"{key}: {quoted(value)}" for key, value in metadata.items())
-        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{{keys}}}"
+        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+        if keys:
+            options += f", KV_METADATA {{{keys}}}"
         return self._copy(statement, parameters, sources, file, options)
 
     def unload(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, table: Table) -> int:
@@ -106,7 +108,7 @@ class DuckDBWarehouse:
             yield connection
 
 
-class DuckDBWarehouseResource(dg.ConfigurableResourceFactory[DuckDBWarehouse]):
+class DuckDBWarehouseResource(dg.ConfigurableResource[DuckDBWarehouse]):
     """DuckDB in process; what does not fit in memory goes to `temp_directory`. `threads` 0: one per core."""
 
     memory_limit_bytes: int

@@ -1,6 +1,6 @@
 """Enrichment of records that are in raw, by the same Lambda that enriches them on the stream."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -8,33 +8,18 @@ import pyarrow as pa
 import pybase64
 
 from clickstream_assets.enriched.raw import RawRecord
-from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.tables import ENRICHED_LANDING
-from streaming.edges.geo import GeoProvider
-from streaming.edges.look_ups import Found, MissingName
+from streaming.edges.look_ups import Found
 from streaming.edges.parquet import arrow_schema, convert
 from streaming.handlers.enrichment import enrich
 
 _SCHEMA = arrow_schema(ENRICHED_LANDING)
 
 
-class LookUps(Protocol):
-    """Names and places for a batch."""
+class Finder(Protocol):
+    """Finds names and places for a batch."""
 
-    def find(self, user_ids: set[str], ips: set[str]) -> Found: ...
-
-
-class SnapshotLookUps:
-    """Names as they stand in the customers' database, read once; places straight from the geo provider."""
-
-    def __init__(self, names: dict[str, str], watermark: str, geo: GeoProvider) -> None:
-        self._names = names
-        self._geo = geo
-        self._version = f"{CODE_VERSION}/{geo.build}/{watermark}"
-
-    def find(self, user_ids: set[str], ips: set[str]) -> Found:
-        names = {user_id: self._names.get(user_id, MissingName.UNKNOWN_USER) for user_id in user_ids}
-        return Found(names, self._geo.places(ips), self._version)
+    def find(self, user_ids: Collection[str], ips: Collection[str]) -> Found: ...
 
 
 class Failure(NamedTuple):
@@ -53,7 +38,7 @@ class Enriched(NamedTuple):
     failures: list[Failure]
 
 
-def enrich_records(records: Sequence[RawRecord], look_ups: LookUps) -> Enriched:
+def enrich_records(records: Sequence[RawRecord], look_ups: Finder) -> Enriched:
     """Enrich a batch; every record becomes a row or a failure."""
     answers = enrich([_transform_record(record) for record in records], look_ups)
     lines: list[bytes] = []

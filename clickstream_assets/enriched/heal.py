@@ -2,14 +2,14 @@
 
 import gzip
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 
 import msgspec
 import pybase64
 
-from clickstream_assets.enriched.enrich import Failure, LookUps, enrich_records, milliseconds
+from clickstream_assets.enriched.enrich import Failure, Finder, enrich_records, milliseconds
 from clickstream_assets.enriched.raw import RAW_IDENTITIES, RawRecord, raw_records
 from clickstream_assets.failed.collect import ErrorLine, collect_failures
 from resources.lake import Lake
@@ -19,10 +19,11 @@ from streaming.domain.tables import ENRICHED_LANDING, FAILED_EVENTS, RAW_EVENTS
 from streaming.edges.parquet import parquet_bytes
 
 
-def heal(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: LookUps) -> int:
+def heal(hour: datetime, lake: Lake, warehouse: Warehouse, open_look_ups: Callable[[], Finder]) -> int:
     """Heal an hour of arrival that delivery is done with; returns how many records it had left out."""
     wanted = unaccounted_records(hour, lake, warehouse)
     if wanted:
+        look_ups = open_look_ups()
         for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), wanted):
             rows, failures = enrich_records(records, look_ups)
             if rows.num_rows:

@@ -1,13 +1,14 @@
 """Sealing: the landing files of an hour of arrival become one sorted file of `enriched_events`."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import pyarrow.parquet as pq
 
-from clickstream_assets.enriched.enrich import LookUps, enrich_records
-from clickstream_assets.enriched.heal import keep_failures
+from clickstream_assets.enriched.enrich import Finder, enrich_records
+from clickstream_assets.enriched.heal import heal, keep_failures
 from clickstream_assets.enriched.raw import raw_records
 from resources.lake import Lake, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
@@ -18,13 +19,53 @@ from streaming.edges.parquet import arrow_schema
 LANDING_FILES = "landing_files"
 FROM_RAW = "from_raw"
 
+HOUR = timedelta(hours=1)
+# A record is stamped moments before the stream takes it; an hour waits this long for those on their way.
+GRACE = timedelta(seconds=60)
+
+
+class LookUpSources(Protocol):
+    """Where sealing finds names and places: as the stream does, or as they stand now."""
+
+    def live(self) -> Finder: ...
+
+    def snapshot(self) -> Finder: ...
+
+
+class SealedHour(NamedTuple):
+    """How an hour was sealed: its rows, whether from raw, and how many records delivery had left out."""
+
+    rows: int
+    from_raw: bool
+    healed: int
+
+
+def is_closed(hour: datetime, caught_up_to: datetime | None) -> bool:
+    """Whether delivery, which has come to `caught_up_to` in every shard, is done with an hour of arrival."""
+    return caught_up_to is not None and caught_up_to >= hour + HOUR + GRACE
+
+
+def has_arrivals(hour: datetime, lake: Lake) -> bool:
+    """Whether delivery ever wrote to an hour."""
+    return arrivals_changed_at(hour, lake) > 0
+
+
+def seal_hour(
+    hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: LookUpSources, *, from_raw: bool | None
+) -> SealedHour:
+    """Seal a closed hour: from landing, healed first, or anew from raw (`from_raw` None: as it was made last)."""
+    if was_made_from_raw(hour, lake) if from_raw is None else from_raw:
+        return SealedHour(enrich_anew(hour, lake, warehouse, look_ups.snapshot()), True, 0)
+    healed = heal(hour, lake, warehouse, look_ups.live)
+    return SealedHour(seal(hour, lake, warehouse), False, healed)
+
 
 def seal(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
     """Seal an hour from its landing files; returns its rows."""
     return _publish(hour, lake, warehouse, None)
 
 
-def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: LookUps) -> int:
+def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: Finder) -> int:
     """Seal an hour from its raw copy, every record enriched with the names and places of now; returns its rows."""
     with lake.scratch() as scratch:
         enriched = scratch / "enriched.parquet"

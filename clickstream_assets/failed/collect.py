@@ -21,7 +21,7 @@ from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.failures import FailureType, Fault
 from streaming.domain.tables import FAILED_EVENTS
 from streaming.edges.parquet import arrow_schema
-from streaming.handlers.records import judge
+from streaming.handlers.records import EventJudge, event_judge
 
 ROWS_AT_ONCE = 10_000
 
@@ -48,19 +48,25 @@ def publish_failed_events(hour: datetime, lake: Lake, warehouse: Warehouse) -> i
         return warehouse.save(sql_file("failed/failed_events"), [], {"failed_events": failures}, file, {})
 
 
+def has_failures(hour: datetime, lake: Lake) -> bool:
+    """Whether any stage ever recorded a failure for an hour of arrival."""
+    return any(lake.changed_at(prefix, hour) for prefix in lake.failed_prefixes())
+
+
 def collect_failures(hour: datetime, lake: Lake, file: Path) -> list[Path]:
     """Write what every stage recorded for an hour of arrival to one Parquet file, unsorted; none where nothing failed."""
     by_stage = {prefix.rpartition("/")[2]: lake.list_hour(prefix, hour) for prefix in lake.failed_prefixes()}
     if not any(by_stage.values()):
         return []
-    rows = (_row(stage, _decode(line)) for stage, files in by_stage.items() for line in _lines(files))
+    judge = event_judge()
+    rows = (_row(stage, _decode(line), judge) for stage, files in by_stage.items() for line in _lines(files))
     with pq.ParquetWriter(file, _SCHEMA) as writer:
         while some := list(islice(rows, ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(some, _SCHEMA))
     return [file]
 
 
-def _row(stage: str, line: ErrorLine) -> dict[str, Any]:
+def _row(stage: str, line: ErrorLine, judge: EventJudge) -> dict[str, Any]:
     data = pybase64.b64decode(line.rawData)
     envelope, judged = judge(data, datetime.fromtimestamp(line.arrivalTimestamp / 1000, UTC))
     passes_now = Fault(FailureType.PROCESSING_FAILED, "", line.errorMessage)

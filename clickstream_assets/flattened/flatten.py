@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
 
-from clickstream_assets.enriched.seal import enriched_files
-from clickstream_assets.ledger.balance import HOUR, Balance, read_balances
+from clickstream_assets.enriched.seal import HOUR, enriched_files
+from clickstream_assets.ledger.balance import Balance, read_balances
 from resources.lake import Lake, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.layout import hour_of
@@ -76,6 +76,14 @@ def is_flattened(hour: datetime, event_hour: EventHour, lake: Lake) -> bool:
         return not event_hour.arrivals
     says: Mapping[bytes, bytes] = pq.read_metadata(flattened).metadata
     return bool(json.loads(says[ARRIVAL_HOURS.encode()]) == _described(event_hour))
+
+
+def repeated_clicks(hours: Iterable[datetime], lake: Lake, warehouse: Warehouse) -> dict[datetime, int]:
+    """The event hours of these in which a click_id stands more than once, and by how many rows too many."""
+    files = [file for hour in hours if (file := lake.partition(FLATTENED_EVENTS, hour))]
+    sources = {"flattened_events": Source(FLATTENED_EVENTS, files)}
+    found = warehouse.select(sql_file("flatten/repeated_clicks"), [], sources).to_pylist()
+    return {row["event_hour"].replace(tzinfo=UTC): row["repeated"] for row in found}
 
 
 def _described(event_hour: EventHour) -> dict[str, str]:

@@ -1,21 +1,17 @@
 """The balance of an hour of arrival: the record_ids of raw against those of enriched and failed, as sets."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.raw import RAW_IDENTITIES
-from clickstream_assets.enriched.seal import arrivals_changed_at, enriched_files
+from clickstream_assets.enriched.seal import GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
 from resources.lake import Lake, modified_at, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, RAW_EVENTS
-
-HOUR = timedelta(hours=1)
-# A record is stamped moments before the stream takes it; an hour waits this long for those on their way.
-GRACE = timedelta(seconds=60)
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
@@ -44,11 +40,6 @@ class Balance(NamedTuple):
     failures_by_type: str
     touched_event_hours: list[TouchedHour]
     version: str
-
-
-def is_closed(hour: datetime, caught_up_to: datetime | None) -> bool:
-    """Whether delivery is done with an hour of arrival."""
-    return caught_up_to is not None and caught_up_to >= hour + HOUR + GRACE
 
 
 def publish_balance(hour: datetime, lake: Lake, warehouse: Warehouse, caught_up_to: datetime | None) -> Balance:

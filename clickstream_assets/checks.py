@@ -1,0 +1,42 @@
+"""Checks of partitions: one evaluation a partition, also where one run writes a range of them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+
+
+class Verdict(NamedTuple):
+    """Whether a partition passes, and what a person wants to know of it."""
+
+    passed: bool
+    metadata: Mapping[str, Any]
+
+
+def evaluate_partitions(
+    context: dg.AssetExecutionContext, check: str, verdicts: Mapping[str, Verdict]
+) -> Iterator[dg.AssetCheckEvaluation | dg.MaterializeResult[None] | dg.Output[None]]:
+    """Report the asset's partitions as materialised, then the verdict on each; a failed one blocks what is downstream.
+
+    An AssetCheckResult would make one evaluation for the whole range and name no partition.
+    """
+    yield dg.MaterializeResult()
+    written = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=list(verdicts)), limit=2 * len(verdicts)
+    )
+    latest = {record.partition_key: record for record in reversed(written.records)}
+    for key, verdict in verdicts.items():
+        record = latest[key]
+        yield dg.AssetCheckEvaluation(
+            asset_key=context.asset_key,
+            check_name=check,
+            passed=verdict.passed,
+            metadata={name: dg.MetadataValue.text(str(value)) for name, value in verdict.metadata.items()},
+            blocking=True,
+            partition=key,
+            target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+                record.storage_id, record.run_id, record.timestamp
+            ),
+        )
+    yield dg.Output(None, output_name=f"{context.asset_key.path[-1]}_{check}")

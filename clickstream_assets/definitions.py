@@ -1,0 +1,74 @@
+"""The definitions that Dagster loads. Nothing is read before it asks for them."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from clickstream_assets.aggregates.assets import aggregate_assets
+from clickstream_assets.catalog import catalog
+from clickstream_assets.enriched.assets import enriched_assets
+from clickstream_assets.failed.assets import failed_assets
+from clickstream_assets.flattened.assets import flattened_assets
+from clickstream_assets.ingestion.assets import ingestion_assets
+from clickstream_assets.jobs import JOBS
+from clickstream_assets.ledger.assets import ledger_assets
+from clickstream_assets.partitions import Partitions
+from clickstream_assets.schedules import SCHEDULES
+from clickstream_assets.sensors import sensors
+from resources.catalog import DuckDBCatalogResource
+from resources.event_stream import RedisDeliveryProgressResource
+from resources.lake import LocalLakeResource
+from resources.look_ups import EnrichmentSourcesResource
+from resources.user_cache import RedisUserCacheResource
+from resources.users_db import MySqlUsersDbResource
+from resources.warehouse import DuckDBWarehouseResource
+from streaming.settings import Settings, load_settings
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The platform of the settings in force."""
+    return build_definitions()
+
+
+def build_definitions(
+    settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """The asset graph on the edges of a deployment; `resource_overrides` replaces edges by their role."""
+    # Checks by partition are what this platform is about, and Dagster calls them a preview.
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    settings = settings or load_settings()
+    partitions = Partitions.since(settings.start)
+    return dg.Definitions(
+        assets=[
+            *ingestion_assets(partitions),
+            *enriched_assets(partitions),
+            *failed_assets(partitions),
+            *ledger_assets(partitions),
+            *flattened_assets(partitions),
+            *aggregate_assets(partitions),
+            catalog,
+        ],
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        sensors=sensors(partitions),
+        resources=_local_resources(settings) | dict(resource_overrides or {}),
+        executor=dg.in_process_executor,
+    )
+
+
+def _local_resources(settings: Settings) -> dict[str, Any]:
+    root = str(settings.lake)
+    return {
+        "lake": LocalLakeResource(root=root),
+        "warehouse": DuckDBWarehouseResource(
+            memory_limit_bytes=settings.memory_limit_bytes, temp_directory=str(settings.home / "duckdb")
+        ),
+        "catalog_database": DuckDBCatalogResource(file=str(settings.home / "catalog.duckdb"), root=root),
+        "users_db": MySqlUsersDbResource(),
+        "user_cache": RedisUserCacheResource(),
+        "delivery": RedisDeliveryProgressResource(),
+        "look_ups": EnrichmentSourcesResource(),
+    }

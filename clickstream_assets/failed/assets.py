@@ -1,0 +1,37 @@
+"""Asset `failed_events`."""
+
+import dagster as dg
+
+from clickstream_assets.failed.collect import has_failures, publish_failed_events
+from clickstream_assets.metadata import parquet_metadata, table_metadata
+from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
+from resources.lake import Lake, partition_file
+from resources.warehouse import Warehouse
+from streaming.domain.tables import FAILED_EVENTS
+
+
+def failed_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
+    """The failed events."""
+
+    @dg.asset(
+        partitions_def=partitions.hours,
+        deps=["enriched_events"],  # sealing may find failures that delivery left out
+        backfill_policy=SINGLE_RUN,
+        pool="failed_events",
+        group_name="enriched",
+        kinds={"parquet", "python"},
+        owners=["team:platform"],
+        metadata=table_metadata(FAILED_EVENTS),
+    )
+    def failed_events(
+        context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]
+    ) -> None:
+        """Records that broke the contract or could not be processed, typed, with their bytes as they were sent."""
+        for key in context.partition_keys:
+            hour = hour_of_key(key)
+            if has_failures(hour, lake):
+                publish_failed_events(hour, lake, warehouse)
+                file = lake.path(partition_file(FAILED_EVENTS, hour))
+                context.add_asset_metadata(parquet_metadata(file, "arrival_timestamp"), partition_key=key)
+
+    return [failed_events]

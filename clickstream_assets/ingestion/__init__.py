@@ -1,0 +1,1 @@
+"""What others write: customers, the users' names in the cache, and what delivery lands."""

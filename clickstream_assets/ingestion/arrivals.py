@@ -1,0 +1,93 @@
+"""Arrivals: what delivery has landed, hour by hour, told to Dagster as it comes."""
+
+import gzip
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+import msgspec
+import pyarrow.parquet as pq
+
+from clickstream_assets.ingestion.storage import compare_storage
+from clickstream_assets.metadata import PREVIEW_ROWS, Metadata, parquet_preview, preview
+from clickstream_assets.partitions import hour_key
+from resources.lake import Lake
+from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS, Table
+
+LANDING_TABLES = (RAW_EVENTS, ENRICHED_LANDING, HIGH_INTENT_VIEWS)
+DATA_VERSION = "dagster/data_version"
+
+
+class Arrival(NamedTuple):
+    """The files of one landing hour; `version` changes when they do."""
+
+    table: Table
+    hour: datetime
+    files: list[Path]
+    version: str
+
+
+def arrivals(lake: Lake, since: int = 0) -> Iterator[Arrival]:
+    """The landing hours to which files came at `since` (nanoseconds since 1970) or later."""
+    for table in LANDING_TABLES:
+        for hour in lake.hours(table.prefix):
+            if lake.changed_at(table.prefix, hour) >= since:
+                files = lake.list_hour(table.prefix, hour)
+                names = hashlib.sha256("\n".join(file.name for file in files).encode())
+                yield Arrival(table, hour, files, names.hexdigest()[:16])
+
+
+def unreported(some: Iterable[Arrival], instance: dg.DagsterInstance) -> list[Arrival]:
+    """Those arrivals that Dagster has not been told of in this version."""
+    by_table: dict[str, list[Arrival]] = {}
+    for arrival in some:
+        by_table.setdefault(arrival.table.name, []).append(arrival)
+    return [
+        arrival
+        for table, theirs in by_table.items()
+        for known in [_known_versions(table, [hour_key(arrival.hour) for arrival in theirs], instance)]
+        for arrival in theirs
+        if known.get(hour_key(arrival.hour)) != arrival.version
+    ]
+
+
+def arrival_events(arrival: Arrival, lake: Lake) -> list[dg.AssetMaterialization | dg.AssetObservation]:
+    """What tells Dagster of an arrival: materialised, for the partition; observed, for the staleness of what reads it."""
+    told: dict[str, Any] = {
+        "asset_key": arrival.table.name,
+        "partition": hour_key(arrival.hour),
+        "metadata": _metadata(arrival, lake),
+        "tags": {DATA_VERSION: arrival.version},
+    }
+    return [dg.AssetMaterialization(**told), dg.AssetObservation(**told)]
+
+
+def _known_versions(table: str, keys: list[str], instance: dg.DagsterInstance) -> dict[str, str]:
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(table), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION], asset_partitions=keys
+    )
+    return {key: values[DATA_VERSION] for key, values in tags.items()}
+
+
+def _metadata(arrival: Arrival, lake: Lake) -> Metadata:
+    metadata: Metadata = {
+        "files": len(arrival.files),
+        "bytes": sum(file.stat().st_size for file in arrival.files),
+        "preview": _preview(arrival),
+    }
+    if arrival.table.format == "parquet":
+        metadata["dagster/row_count"] = sum(pq.read_metadata(file).num_rows for file in arrival.files)
+    if arrival.table is not HIGH_INTENT_VIEWS:
+        metadata["storage"] = dg.MetadataValue.md(compare_storage(arrival.hour, lake))
+    return metadata
+
+
+def _preview(arrival: Arrival) -> dg.MarkdownMetadataValue:
+    if arrival.table.format == "parquet":
+        return parquet_preview(arrival.files[-1])
+    with gzip.open(arrival.files[-1]) as lines:
+        return preview([msgspec.json.decode(line) for line in islice(lines, PREVIEW_ROWS)])

@@ -1,0 +1,25 @@
+"""Jobs: what schedules and sensors launch. Hourly and daily partitions do not share one."""
+
+import dagster as dg
+
+from clickstream_assets.aggregates.registry import AGGREGATES
+
+SETTLE = "settle_arrivals"
+FLATTEN = "flatten"
+AGGREGATE = "aggregate"
+REFRESH_USER_NAMES = "refresh_user_names"
+REFRESH_CATALOG = "refresh_catalog"
+
+JOBS = [
+    dg.define_asset_job(
+        SETTLE,
+        ["enriched_events", "failed_events", "event_ledger"],
+        description="Hours of arrival: seal what delivery is done with, and balance every record.",
+    ),
+    dg.define_asset_job(FLATTEN, ["flattened_events"], description="Hours of event time: one row per click."),
+    dg.define_asset_job(
+        AGGREGATE, [aggregate.name for aggregate in AGGREGATES], description="Days of event time: all aggregates."
+    ),
+    dg.define_asset_job(REFRESH_USER_NAMES, ["user_names"], description="Customers' names into the cache."),
+    dg.define_asset_job(REFRESH_CATALOG, ["catalog"], description="Views for new tables and columns."),
+]

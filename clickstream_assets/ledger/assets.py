@@ -1,0 +1,82 @@
+"""Asset `event_ledger`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from clickstream_assets.checks import Verdict, evaluate_partitions
+from clickstream_assets.enriched.seal import has_arrivals
+from clickstream_assets.ledger.balance import Balance, publish_balance
+from clickstream_assets.metadata import Metadata, spark_bars, table_metadata
+from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
+from resources.event_stream import DeliveryProgress
+from resources.lake import Lake
+from resources.warehouse import Warehouse
+from streaming.domain.tables import EVENT_LEDGER
+
+BALANCE_CHECK = "every_record_is_accounted_for"
+
+
+def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
+    """The ledger."""
+
+    @dg.asset(
+        partitions_def=partitions.hours,
+        deps=["raw_events", "enriched_events", "failed_events"],
+        backfill_policy=SINGLE_RUN,
+        pool="event_ledger",
+        check_specs=[
+            dg.AssetCheckSpec(
+                BALANCE_CHECK,
+                asset="event_ledger",
+                blocking=True,
+                partitions_def=partitions.hours,
+                description="The record_ids of raw are those of enriched and failed. One that is missing is red.",
+            )
+        ],
+        group_name="enriched",
+        kinds={"parquet", "duckdb"},
+        owners=["team:platform"],
+        metadata=table_metadata(EVENT_LEDGER),
+    )
+    def event_ledger(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        warehouse: dg.ResourceParam[Warehouse],
+        delivery: dg.ResourceParam[DeliveryProgress],
+    ) -> Iterator[Any]:
+        """What became of every record of an hour of arrival, by identity; and the event hours its events belong to.
+
+        Open until every shard's delivery has passed the hour's end, then balanced or red.
+        """
+        caught_up_to = delivery.caught_up_to()
+        verdicts = {}
+        for key in context.partition_keys:
+            hour = hour_of_key(key)
+            if has_arrivals(hour, lake):
+                balance = publish_balance(hour, lake, warehouse, caught_up_to)
+                context.add_asset_metadata(_metadata(balance), partition_key=key)
+                verdicts[key] = Verdict(balance.state != "red", _counts(balance))
+        yield from evaluate_partitions(context, BALANCE_CHECK, verdicts)
+
+    return [event_ledger]
+
+
+def _counts(balance: Balance) -> Metadata:
+    return {
+        name: value for name, value in balance._asdict().items() if name == "state" or name.endswith("_records")
+    }
+
+
+def _metadata(balance: Balance) -> Metadata:
+    touched = balance.touched_event_hours
+    return {
+        **_counts(balance),
+        "repeated_deliveries": balance.repeated_deliveries,
+        "repeated_clicks": balance.repeated_clicks,
+        "failures_by_type": dg.MetadataValue.text(balance.failures_by_type),
+        "touched_event_hours": dg.MetadataValue.json({f"{hour.event_hour:%Y-%m-%d %H}": hour.events for hour in touched}),
+        "events_by_event_hour": spark_bars([hour.events for hour in touched]),
+        "version": balance.version,
+    }

@@ -1,0 +1,80 @@
+"""Metadata that people look at in the Dagster UI: column schemas, sizes, time ranges, previews, small charts."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from streaming.domain.tables import Table
+
+Metadata = dict[str, Any]
+
+PREVIEW_ROWS = 5
+_BARS = "▁▂▃▄▅▆▇█"
+_LONGEST_CELL = 60
+
+
+def table_metadata(table: Table) -> Metadata:
+    """What does not change from partition to partition: the declared columns and the table's grain."""
+    columns = [dg.TableColumn(each.name, each.type, each.description) for each in table.columns]
+    return {"dagster/column_schema": dg.TableSchema(columns), "grain": table.grain, "prefix": table.prefix}
+
+
+def parquet_metadata(file: Path, time_column: str) -> Metadata:
+    """Rows, bytes, time range and preview of a Parquet partition."""
+    metadata = pq.read_metadata(file)
+    return {
+        "dagster/row_count": metadata.num_rows,
+        "bytes": file.stat().st_size,
+        **_time_range(metadata, time_column),
+        "preview": parquet_preview(file),
+    }
+
+
+def parquet_preview(file: Path) -> dg.MarkdownMetadataValue:
+    """The first rows of a Parquet file as a Markdown table."""
+    first = next(pq.ParquetFile(file).iter_batches(PREVIEW_ROWS), None)
+    return preview(first.to_pylist() if first else [])
+
+
+def csv_metadata(file: Path, rows: int) -> Metadata:
+    """Rows, bytes and preview of an unloaded CSV partition."""
+    with file.open() as lines:
+        head = [line.rstrip("\n").split("|") for line, _ in zip(lines, range(PREVIEW_ROWS + 1), strict=False)]
+    return {
+        "dagster/row_count": rows,
+        "bytes": file.stat().st_size,
+        "file": dg.MetadataValue.path(file),
+        "preview": preview([dict(zip(head[0], row, strict=False)) for row in head[1:]]),
+    }
+
+
+def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
+    """Rows as a Markdown table; long cells are cut."""
+    if not rows:
+        return dg.MetadataValue.md("no rows")
+    lines = [_line(rows[0]), _line(["---"] * len(rows[0])), *(_line(row.values()) for row in rows[:PREVIEW_ROWS])]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def spark_bars(counts: Sequence[int]) -> str:
+    """Counts as a row of bars: `▁▃█`."""
+    highest = max(counts, default=0)
+    return "".join(_BARS[count * (len(_BARS) - 1) // highest] if highest else _BARS[0] for count in counts)
+
+
+def _line(cells: Any) -> str:
+    shown = (str("" if cell is None else cell)[:_LONGEST_CELL].replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(shown)} |"
+
+
+def _time_range(metadata: pq.FileMetaData, column: str) -> Metadata:
+    names = [metadata.schema.column(index).path for index in range(len(metadata.schema))]
+    position = names.index(column)
+    groups = (metadata.row_group(group).column(position).statistics for group in range(metadata.num_row_groups))
+    ranges = [(each.min, each.max) for each in groups if each and each.has_min_max]
+    if not ranges:
+        return {}
+    return {"from": f"{min(low for low, _ in ranges)}", "to": f"{max(high for _, high in ranges)}"}

@@ -1,0 +1,71 @@
+"""Partitions: hours and days of UTC, and the keys that Dagster knows them by."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple, TypeVar
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+_HOUR_KEY = "%Y-%m-%d-%H:%M"
+Moment = TypeVar("Moment", date, datetime)
+
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+# The hours upstream that a partition was made from are found in the ledger; the mapping is what the graph can show.
+SAME_PERIOD = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+
+
+class Partitions(NamedTuple):
+    """The partitions of the platform's tables; the hour and the day that are going on are among them."""
+
+    hours: dg.HourlyPartitionsDefinition
+    days: dg.DailyPartitionsDefinition
+
+    @classmethod
+    def since(cls, start: datetime) -> "Partitions":
+        """Partitions from a moment on, UTC."""
+        first = start.astimezone(UTC)
+        return cls(
+            dg.HourlyPartitionsDefinition(start_date=first, timezone="UTC", end_offset=1),
+            dg.DailyPartitionsDefinition(start_date=first, timezone="UTC", end_offset=1),
+        )
+
+
+def hour_key(hour: datetime) -> str:
+    """`2026-11-23-04:00`."""
+    return hour.astimezone(UTC).strftime(_HOUR_KEY)
+
+
+def hour_of_key(key: str) -> datetime:
+    """The start of the hour a partition key names."""
+    return datetime.strptime(key, _HOUR_KEY).replace(tzinfo=UTC)
+
+
+def day_of_key(key: str) -> date:
+    """The day a partition key names."""
+    return date.fromisoformat(key)
+
+
+def hour_ranges(hours: Iterable[datetime]) -> list[tuple[str, str]]:
+    """First and last key of every run of hours without a gap."""
+    return [(hour_key(first), hour_key(last)) for first, last in _ranges(sorted(hours), timedelta(hours=1))]
+
+
+def day_ranges(days: Iterable[date]) -> list[tuple[str, str]]:
+    """First and last key of every run of days without a gap."""
+    return [(first.isoformat(), last.isoformat()) for first, last in _ranges(sorted(days), timedelta(days=1))]
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags that make one run work on all partitions from `first` to `last`."""
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def _ranges(moments: Sequence[Moment], step: timedelta) -> list[tuple[Moment, Moment]]:
+    ranges: list[tuple[Moment, Moment]] = []
+    for moment in moments:
+        if ranges and moment - ranges[-1][1] == step:
+            ranges[-1] = ranges[-1][0], moment
+        else:
+            ranges.append((moment, moment))
+    return ranges

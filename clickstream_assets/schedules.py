@@ -1,0 +1,51 @@
+"""Schedules. They ask the lake what is due, so one that was missed is made up for by the next."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from clickstream_assets import pending
+from clickstream_assets.aggregates.unload import DAY
+from clickstream_assets.jobs import AGGREGATE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
+from clickstream_assets.partitions import day_ranges, hour_ranges
+from clickstream_assets.requests import is_running, range_requests
+from resources.event_stream import DeliveryProgress
+from resources.lake import Lake
+
+RUNNING = dg.DefaultScheduleStatus.RUNNING
+
+
+@dg.schedule(job_name=SETTLE, cron_schedule="2 * * * *", default_status=RUNNING)
+def seal_closed_hours(
+    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[DeliveryProgress]
+) -> Iterator[dg.RunRequest]:
+    """Every hour, seal and balance the hours that delivery is done with."""
+    hours = pending.arrival_hours(lake, delivery.caught_up_to()).closed
+    yield from range_requests(hour_ranges(hours), "delivery is done with these hours")
+
+
+@dg.schedule(job_name=SETTLE, cron_schedule="*/5 * * * *", default_status=RUNNING)
+def balance_open_hours(
+    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[DeliveryProgress]
+) -> Iterator[dg.RunRequest]:
+    """Every five minutes, balance the hours that are still open as far as delivery has come."""
+    hours = pending.arrival_hours(lake, delivery.caught_up_to()).open
+    if not is_running(SETTLE, context.instance):
+        yield from range_requests(hour_ranges(hours), "these hours are open", ["failed_events", "event_ledger"])
+
+
+@dg.schedule(job_name=AGGREGATE, cron_schedule="*/15 * * * *", default_status=RUNNING)
+def aggregate_today(context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.RunRequest]:
+    """Every quarter of an hour, aggregate the day that goes on, and the last of yesterday. A sensor has the others."""
+    today = context.scheduled_execution_time.date()
+    yield from range_requests(day_ranges(pending.days(lake, [today - DAY, today])), "this day goes on")
+
+
+refresh_user_names = dg.ScheduleDefinition(
+    name="refresh_user_names_often", job_name=REFRESH_USER_NAMES, cron_schedule="*/2 * * * *", default_status=RUNNING
+)
+refresh_catalog = dg.ScheduleDefinition(
+    name="refresh_catalog_often", job_name=REFRESH_CATALOG, cron_schedule="*/10 * * * *", default_status=RUNNING
+)
+
+SCHEDULES = [seal_closed_hours, balance_open_hours, aggregate_today, refresh_user_names, refresh_catalog]

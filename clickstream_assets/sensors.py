@@ -1,0 +1,104 @@
+"""Sensors: arrivals become known, and what they touch is rebuilt, whatever its age.
+
+What is to be done is read from the lake (`pending`), so nothing is forgotten. A cursor only saves reading: it moves on
+when nothing is left to do, and a sensor waits while its job runs. What fails is tried again once an hour.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+
+import dagster as dg
+
+from clickstream_assets import pending
+from clickstream_assets.enriched.seal import arrivals_changed_at
+from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
+from clickstream_assets.jobs import AGGREGATE, FLATTEN, SETTLE
+from clickstream_assets.partitions import Partitions, day_ranges, hour_key, hour_of_key, hour_ranges
+from clickstream_assets.requests import is_running, range_requests
+from resources.event_stream import DeliveryProgress
+from resources.lake import Lake
+from streaming.domain.tables import ENRICHED_EVENTS
+
+RUNNING = dg.DefaultSensorStatus.RUNNING
+MOST_ARRIVALS = 200
+MOST_RECORDS = 2_000
+# Files may show a moment after the time they are dated by.
+OVERLAP_NANOSECONDS = 5_000_000_000
+
+
+def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
+    """All sensors, running by default."""
+
+    @dg.sensor(minimum_interval_seconds=15, default_status=RUNNING)
+    def report_arrivals(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
+        """What delivery has landed, as materialisations of its tables."""
+        now = time.time_ns() - OVERLAP_NANOSECONDS
+        new = unreported(arrivals(lake, int(context.cursor or 0)), context.instance)
+        known = (arrival for arrival in new if partitions.hours.has_partition_key(hour_key(arrival.hour)))
+        events = [event for arrival in islice(known, MOST_ARRIVALS) for event in arrival_events(arrival, lake)]
+        return dg.SensorResult(asset_events=events, cursor=context.cursor if len(new) > MOST_ARRIVALS else str(now))
+
+    @dg.sensor(job_name=SETTLE, minimum_interval_seconds=60, default_status=RUNNING)
+    def reopen_late_hours(
+        context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[DeliveryProgress]
+    ) -> dg.SensorResult | dg.SkipReason:
+        """Sealed hours to which more has come are sealed and balanced anew."""
+        if is_running(SETTLE, context.instance):
+            return dg.SkipReason("hours of arrival are being settled")
+        stale = pending.arrival_hours(lake, delivery.caught_up_to()).closed
+        late = [hour for hour in stale if lake.partition(ENRICHED_EVENTS, hour)]
+        attempt = str(max((arrivals_changed_at(hour, lake) for hour in late), default=0))
+        requests = range_requests(hour_ranges(late), "files came after the seal", attempt=attempt)
+        return dg.SensorResult(run_requests=list(requests))
+
+    @dg.sensor(job_name=FLATTEN, minimum_interval_seconds=30, default_status=RUNNING)
+    def flatten_touched_hours(
+        context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]
+    ) -> dg.SensorResult | dg.SkipReason:
+        """Event hours whose rows changed in a ledger are flattened anew, and those that no longer have any."""
+        changed = _materialised(context, "event_ledger")
+        if not changed:
+            return dg.SkipReason("no ledger changed")
+        if is_running(FLATTEN, context.instance):
+            return dg.SkipReason("event hours are being flattened")
+        hours = pending.event_hours(lake, {hour_of_key(record.partition_key) for record in changed})
+        known = [hour for hour in hours if partitions.hours.has_partition_key(hour_key(hour))]
+        return _request(context, changed, hour_ranges(known), done=not hours, because="its rows changed in the ledger")
+
+    @dg.sensor(job_name=AGGREGATE, minimum_interval_seconds=30, default_status=RUNNING)
+    def aggregate_touched_days(
+        context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]
+    ) -> dg.SensorResult | dg.SkipReason:
+        """Days that are over and were flattened anew are aggregated anew. The day that goes on has a schedule."""
+        changed = _materialised(context, "flattened_events")
+        if not changed:
+            return dg.SkipReason("nothing was flattened")
+        if is_running(AGGREGATE, context.instance):
+            return dg.SkipReason("days are being aggregated")
+        today = datetime.now(UTC).date()
+        touched = {hour_of_key(record.partition_key).date() for record in changed}
+        days = pending.days(lake, {day for day in touched if day < today})
+        return _request(context, changed, day_ranges(days), done=not days, because="an hour of it was flattened anew")
+
+    return [report_arrivals, reopen_late_hours, flatten_touched_hours, aggregate_touched_days]
+
+
+def _materialised(context: dg.SensorEvaluationContext, asset: str) -> Sequence[dg.EventLogRecord]:
+    """Materialisations since the cursor, oldest first."""
+    since = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), after_storage_id=int(context.cursor or 0))
+    return context.instance.fetch_materializations(since, limit=MOST_RECORDS, ascending=True).records
+
+
+def _request(
+    context: dg.SensorEvaluationContext,
+    changed: Sequence[dg.EventLogRecord],
+    ranges: list[tuple[str, str]],
+    *,
+    done: bool,
+    because: str,
+) -> dg.SensorResult:
+    last = changed[-1].storage_id
+    requests = range_requests(ranges, because, attempt=f"{last}/{datetime.now(UTC):%Y-%m-%dT%H}")
+    return dg.SensorResult(run_requests=list(requests), cursor=str(last) if done else context.cursor)
