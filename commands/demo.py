@@ -82,7 +82,9 @@ def _run_events_through(supervisor: Supervisor, home: Path, events: int, seed: i
     say("materialising the tables")
     dagster_home = {"DAGSTER_HOME": str(prepare_dagster_home(home))}
     tables = _json_of(supervisor, [sys.executable, "-m", "clickstream_assets.catch_up"], dagster_home)
-    return {"accepted": accepted_records(settings), **tables, "lake": str(settings.lake)}
+    accepted = accepted_records(settings)
+    balanced = tables["balanced"] and accepted <= tables["raw"]
+    return {"accepted": accepted, **tables, "balanced": balanced, "lake": str(settings.lake)}
 
 
 def _json_of(supervisor: Supervisor, command: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
