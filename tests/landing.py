@@ -14,7 +14,7 @@ import pybase64
 from clickstream_assets.enriched.enrich import milliseconds
 from clickstream_assets.failed.collect import ErrorLine
 from resources.lake import Lake
-from streaming.domain.enrichment import Place, enriched_line
+from streaming.domain.enrichment import Place, enriched_line, look_up_columns, pending_row
 from streaming.domain.envelope import Envelope, open_record, raw_line, stamp
 from streaming.domain.events import Event
 from streaming.domain.layout import hour_of, hour_prefix
@@ -84,9 +84,12 @@ def _land_hour(lake: Lake, hour: datetime, some: Sequence[Delivery], name: str, 
         return
     lines, errors = [], []
     for each in some:
-        event = load_contract().check(each.envelope.text, each.arrival, datetime.min.replace(tzinfo=each.arrival.tzinfo))
+        event = load_contract().check(
+            each.envelope.text, each.arrival, datetime.min.replace(tzinfo=each.arrival.tzinfo)
+        )
         if isinstance(event, Event):
-            lines.append(enriched_line(each.envelope, event, each.name, each.place, each.reasons, "1/test/users"))
+            looked_up = look_up_columns(each.name, each.place, each.reasons, "1/test/users")
+            lines.append(enriched_line(pending_row(each.envelope, event), looked_up))
         else:
             errors.append(msgspec.json.encode(_error_line(each)) + b"\n")
     if lines:

@@ -33,8 +33,8 @@ class Event(msgspec.Struct, gc=False):
     extra: str | None
 
 
-class EnrichedEvent(msgspec.Struct, gc=False):
-    """One row of `enriched_landing`; the fields are the table's columns, in its order."""
+class EventColumns(msgspec.Struct, gc=False):
+    """The columns of `enriched_landing` that the record itself gives, in the table's order; `extra` is the last one."""
 
     record_id: str
     arrival_timestamp: datetime
@@ -46,6 +46,11 @@ class EnrichedEvent(msgspec.Struct, gc=False):
     event_name: EventName
     user_ip: str | None
     additional_data: AdditionalData
+
+
+class LookUpColumns(msgspec.Struct, gc=False):
+    """The columns of `enriched_landing` that look-ups give, in the table's order; they follow EventColumns."""
+
     name: str | None
     country: str | None
     region: str | None
@@ -54,4 +59,3 @@ class EnrichedEvent(msgspec.Struct, gc=False):
     longitude: float | None
     missing_reasons: str | None
     enrichment_version: str
-    extra: str | None

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable, Collection
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import redis
 
@@ -15,7 +15,7 @@ from streaming.edges.geo import GeoProvider, MissingPlace, open_geo
 from streaming.edges.user_cache import Cached, CachedPlace, UserCache
 from streaming.settings import Settings
 
-__all__ = ["Found", "LookUps", "MissingName"]
+__all__ = ["Finder", "Found", "LookUps", "MissingName"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,12 @@ class Found(NamedTuple):
     names: dict[str, str | MissingName]
     places: dict[str, Place | MissingPlace]
     version: str
+
+
+class Finder(Protocol):
+    """Finds names and places for a batch: `LookUps` for events as they come, a fixed snapshot for a rebuild."""
+
+    def find(self, user_ids: Collection[str], ips: Collection[str]) -> Found: ...
 
 
 class LookUps:

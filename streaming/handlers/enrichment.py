@@ -11,11 +11,9 @@ from typing import Any
 
 from pybase64 import b64decode, b64encode_as_string
 
-from streaming.domain.enrichment import Place, enriched_line
-from streaming.domain.envelope import Envelope
-from streaming.domain.events import Event
+from streaming.domain.enrichment import PendingRow, enriched_line, look_up_columns, pending_row
 from streaming.edges.geo import MissingPlace
-from streaming.edges.look_ups import Found, LookUps, MissingName
+from streaming.edges.look_ups import Finder, Found, LookUps, MissingName
 from streaming.handlers.records import EventJudge, event_judge
 from streaming.settings import load_settings
 
@@ -32,60 +30,58 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     return {"records": enrich(event["records"], _look_ups())}
 
 
-def enrich(records: Sequence[Mapping[str, Any]], look_ups: LookUps) -> list[dict[str, str]]:
+def enrich(records: Sequence[Mapping[str, Any]], look_ups: Finder) -> list[dict[str, str]]:
     """Answer every record, in order. Look-ups are done once for the whole batch.
 
     The answer stays below Lambda's 6 MB: rows beyond it fail, to be replayed.
     """
     judge = event_judge()
-    opened = [_open(record, judge) for record in records]
-    good = [event for _, event in filter(None, opened)]
-    found = look_ups.find({event.user_id for event in good}, {event.user_ip for event in good if event.user_ip})
-    attributes = _Attributes(found)
+    rows = [_row(record, judge) for record in records]
+    good = [row for row in rows if row]
+    found = look_ups.find({row.user_id for row in good}, {row.user_ip for row in good if row.user_ip})
+    columns = _Columns(found)
     size = sum(len(record["data"]) + len(record["recordId"]) + _JSON_BYTES_PER_RECORD for record in records)
     answers = []
-    for record, pair in zip(records, opened, strict=True):
+    for record, row in zip(records, rows, strict=True):
         result, data = "ProcessingFailed", record["data"]
-        if pair:
-            envelope, event = pair
-            name, place, reasons = attributes[event.user_id, event.user_ip]
-            row = b64encode_as_string(enriched_line(envelope, event, name, place, reasons, found.version))
-            if size + len(row) - len(data) <= MAX_ANSWER_BYTES:
-                size += len(row) - len(data)
-                result, data = "Ok", row
+        if row:
+            line = b64encode_as_string(enriched_line(row, columns[row.user_id, row.user_ip]))
+            if size + len(line) - len(data) <= MAX_ANSWER_BYTES:
+                size += len(line) - len(data)
+                result, data = "Ok", line
         answers.append({"recordId": record["recordId"], "result": result, "data": data})
     return answers
 
 
-class _Attributes(dict[tuple[str, str | None], tuple[str | None, Place | None, tuple[str, ...]]]):
-    """Name, place and the reasons of what is missing, by user and address; put together once a batch."""
+class _Columns(dict[tuple[str, str | None], bytes]):
+    """What was looked up, by user and address, written once a batch."""
 
     def __init__(self, found: Found) -> None:
         self._found = found
 
-    def __missing__(self, key: tuple[str, str | None]) -> tuple[str | None, Place | None, tuple[str, ...]]:
+    def __missing__(self, key: tuple[str, str | None]) -> bytes:
         user_id, user_ip = key
         name = self._found.names[user_id]
         place = self._found.places[user_ip] if user_ip else MissingPlace.NO_ADDRESS
-        reasons = tuple(reason for reason in (name, place) if isinstance(reason, MissingName | MissingPlace))
-        self[key] = (
+        self[key] = look_up_columns(
             None if isinstance(name, MissingName) else name,
             None if isinstance(place, MissingPlace) else place,
-            reasons,
+            [reason for reason in (name, place) if isinstance(reason, MissingName | MissingPlace)],
+            self._found.version,
         )
         return self[key]
 
 
-def _open(record: Mapping[str, Any], judge: EventJudge) -> tuple[Envelope, Event] | None:
-    """The record's envelope and event; None when it fails."""
+def _row(record: Mapping[str, Any], judge: EventJudge) -> PendingRow | None:
+    """The record's row, so far; None when the record fails."""
     try:
         data = b64decode(record["data"], validate=True)
         envelope, judged = judge(data, _moment(record["approximateArrivalTimestamp"]))
+        return None if isinstance(judged, list) else pending_row(envelope, judged)
     except Exception:
         # Whatever one record sets off must not fail its neighbours; it is kept as a failed event.
         _log.exception("record %s", record["recordId"])
         return None
-    return None if isinstance(judged, list) else (envelope, judged)
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
 import json
 from datetime import UTC, datetime
 
-from streaming.domain.enrichment import Place, enriched_line
+from streaming.domain.enrichment import Place, enriched_line, look_up_columns, pending_row
 from streaming.domain.envelope import open_record, stamp
 from streaming.domain.events import Event
 from streaming.domain.tables import ENRICHED_LANDING
@@ -17,7 +17,8 @@ def enriched(place: Place | None, name: str | None, reasons: list[str]) -> dict[
     envelope = open_record(stamp(event_text, "a" * 32, format_timestamp(ARRIVAL), None), ARRIVAL)
     event = load_contract().check(event_text, ARRIVAL, datetime(2021, 1, 1, tzinfo=UTC))
     assert isinstance(event, Event)
-    row: dict[str, object] = json.loads(enriched_line(envelope, event, name, place, reasons, "1+geo+users"))
+    line = enriched_line(pending_row(envelope, event), look_up_columns(name, place, reasons, "1+geo+users"))
+    row: dict[str, object] = json.loads(line)
     return row
 
 
