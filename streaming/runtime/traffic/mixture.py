@@ -56,7 +56,8 @@ def _happenings(options: SendOptions) -> Iterator[tuple[Step, int]]:
             yield step, time.time_ns() // 1_000
     else:
         end = round((options.until or datetime.now(UTC)).timestamp() * 1_000_000)
-        for step in shop.history(options.events, end - round(options.days * 24 * _HOUR), end):
+        width = max(1, round(options.days * 24 * _HOUR))
+        for step in shop.history(options.events, end - width, end):
             yield step, step.at
 
 
