@@ -76,7 +76,7 @@ def convert(lines: Sequence[bytes], schema: pa.Schema) -> Converted:
     """
     tables: list[pa.Table] = []
     rejected: list[Rejected] = []
-    spans = [(0, len(lines))]
+    spans = [(0, len(lines))] if lines else []
     while spans:
         start, end = spans.pop()
         try:

@@ -96,6 +96,10 @@ def test_a_line_that_does_not_convert_costs_only_itself(bad):
     parquet_bytes(converted.rows)
 
 
+def test_no_lines_are_no_rows():
+    assert convert([], SCHEMA).rows.num_rows == 0
+
+
 def test_lines_that_all_fail_leave_no_rows():
     converted = convert([b"bad"] * 5, SCHEMA)
 
