@@ -114,10 +114,13 @@ class Supervisor:
         command: Sequence[str | Path],
         environment: Mapping[str, str] | None = None,
         output: IO[bytes] | None = None,
-    ) -> int:
-        """Run one command to its end while supervising the rest; its exit status.
+    ) -> None:
+        """Run one command to its end while supervising the rest.
 
         Its standard output goes to `output` and its standard error to its log; without `output` a person sees both.
+
+        Raises:
+            SupervisorError: it ended with a status other than 0.
         """
         process = subprocess.Popen(
             command, env={**os.environ, **self._environment, **(environment or {})}, cwd=ROOT, start_new_session=True,
@@ -136,7 +139,9 @@ class Supervisor:
         finally:
             del self._children[name]
         self._publish()
-        return process.returncode
+        if process.returncode:
+            seen = f"; {job.explain()}" if output else ", see above"
+            raise SupervisorError(f"{name} ended with status {process.returncode}{seen}")
 
     def watch(self, until: Callable[[], bool] = lambda: False, probe_seconds: float = 1.0) -> None:
         """Supervise until the condition holds, or a signal asks to stop."""
@@ -289,7 +294,7 @@ class _Child:
         self.is_ready = self.service.ready() if self.service.ready else self.ready_file.exists()
         if not self.is_ready and time.monotonic() - self._started > self.service.ready_seconds:
             raise SupervisorError(
-                f"{self.service.name} was not ready after {self.service.ready_seconds:g} s; {self._explain()}"
+                f"{self.service.name} was not ready after {self.service.ready_seconds:g} s; {self.explain()}"
             )
         return self.is_ready
 
@@ -306,13 +311,14 @@ class _Child:
         quick = time.monotonic() - self._started < QUICK_DEATH_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 0
         if self._quick_deaths >= MAX_QUICK_DEATHS:
-            raise SupervisorError(f"{self.service.name} died {self._quick_deaths} times in a row; {self._explain()}")
+            raise SupervisorError(f"{self.service.name} died {self._quick_deaths} times in a row; {self.explain()}")
         backoff = min(0.1 * 2**self._quick_deaths, MAX_BACKOFF_SECONDS)
         self.next_start = time.monotonic() + backoff
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return f"{self.service.name} {how}; restarting it in {backoff:.1f} s (its log: {self.log})"
 
-    def _explain(self) -> str:
+    def explain(self) -> str:
+        """The end of the log."""
         tail = self.log.read_text(errors="replace").splitlines()[-15:]
         return "\n  ".join([f"the end of {self.log}:", *tail])
 

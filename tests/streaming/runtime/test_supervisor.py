@@ -207,7 +207,9 @@ def test_a_job_ends_while_services_run_and_a_signal_ends_the_job(
         supervisor.start(service("worker"))
         with output.open("wb") as stdout:
             hello = [sys.executable, "-c", "print('hello')"]
-            assert supervisor.run("job", hello, {}, stdout) == 0
+            supervisor.run("job", hello, {}, stdout)
+            with pytest.raises(SupervisorError, match=r"(?s)job ended with status 1; .*no such table"):
+                supervisor.run("job", [sys.executable, "-c", "import sys; sys.exit('no such table')"], {}, stdout)
             signal_parent = "import os, signal, time; os.kill(os.getppid(), signal.SIGUSR1); time.sleep(60)"
             with pytest.raises(StopRequested):
                 supervisor.run("job", [sys.executable, "-c", signal_parent], {}, stdout)
