@@ -10,10 +10,7 @@ CATALOGUED: tuple[Table, ...] = (*TABLES.values(), *(aggregate.table for aggrega
 
 
 @dg.asset(
-    deps=[
-        dg.AssetDep(table.name, partition_mapping=dg.AllPartitionMapping())
-        for table in CATALOGUED
-    ],
+    deps=[dg.AssetDep(table.name, partition_mapping=dg.AllPartitionMapping()) for table in CATALOGUED],
     group_name="catalog",
     kinds={"duckdb"},
     owners=["team:analytics"],

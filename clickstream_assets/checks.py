@@ -36,7 +36,7 @@ def evaluate_partitions(
             blocking=True,
             partition=key,
             target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
-                record.storage_id, record.run_id, record.timestamp
+                storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
             ),
         )
     yield dg.Output(None, output_name=f"{context.asset_key.path[-1]}_{check}")

@@ -1,6 +1,5 @@
 """The definitions that Dagster loads. Nothing is read before it asks for them."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,8 +36,6 @@ def build_definitions(
     settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
     """The asset graph on the edges of a deployment; `resource_overrides` replaces edges by their role."""
-    # Checks by partition are what this platform is about, and Dagster calls them a preview.
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     settings = settings or load_settings()
     partitions = Partitions.since(settings.start)
     return dg.Definitions(
@@ -54,12 +51,13 @@ def build_definitions(
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=sensors(partitions),
-        resources=_local_resources(settings) | dict(resource_overrides or {}),
+        resources=local_resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )
 
 
-def _local_resources(settings: Settings) -> dict[str, Any]:
+def local_resources(settings: Settings) -> dict[str, Any]:
+    """The edges of the local deployment, by role."""
     root = str(settings.lake)
     return {
         "lake": LocalLakeResource(root=root),

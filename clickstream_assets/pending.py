@@ -42,9 +42,7 @@ def touched_event_hours(lake: Lake, changed: Collection[datetime] | None = None)
 def event_hours(lake: Lake, changed: Collection[datetime] | None = None) -> list[datetime]:
     """The event hours to flatten because of these hours of arrival; one that needs a red hour waits until it is not."""
     touched = touched_event_hours(lake, changed)
-    return sorted(
-        hour for hour, where in touched.items() if not where.red and not is_flattened(hour, where, lake)
-    )
+    return sorted(hour for hour, where in touched.items() if not where.red and not is_flattened(hour, where, lake))
 
 
 def days(lake: Lake, changed: Iterable[date] | None = None) -> dict[date, list[Aggregate]]:

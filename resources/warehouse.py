@@ -115,7 +115,7 @@ class DuckDBWarehouseResource(dg.ConfigurableResource[DuckDBWarehouse]):
     temp_directory: str
     threads: int = 0
 
-    def create_resource(self, context: dg.InitResourceContext) -> DuckDBWarehouse:  # noqa: ARG002
+    def create_resource(self, context: dg.InitResourceContext) -> DuckDBWarehouse:
         return DuckDBWarehouse(self.memory_limit_bytes, Path(self.temp_directory), self.threads or None)
 
 
@@ -134,4 +134,4 @@ def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.D
 def empty_select(table: Table) -> str:
     """A SELECT of the table's columns and no rows."""
     columns = ", ".join(f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in table.columns)
-    return f"SELECT {columns} LIMIT 0"  # noqa: S608  declared names only
+    return f"SELECT {columns} LIMIT 0"

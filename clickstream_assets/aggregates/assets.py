@@ -26,7 +26,8 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
         group_name="aggregates",
         kinds={"csv", "duckdb", "sql"},
         owners=["team:analytics"],
-        metadata=table_metadata(aggregate.table) | {"sql": dg.MetadataValue.md(f"```sql\n{sql_file(aggregate.statement)}```")},
+        metadata=table_metadata(aggregate.table)
+        | {"sql": dg.MetadataValue.md(f"```sql\n{sql_file(aggregate.statement)}```")},
     )
     def aggregate_asset(
         context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]

@@ -73,7 +73,9 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
             sealed = seal_hour(hour, lake, warehouse, look_ups, from_raw=from_raw)
             file = lake.path(partition_file(ENRICHED_EVENTS, hour))
             told = parquet_metadata(file, "arrival_timestamp")
-            context.add_asset_metadata({**told, "from_raw": sealed.from_raw, "healed": sealed.healed}, partition_key=key)
+            context.add_asset_metadata(
+                {**told, "from_raw": sealed.from_raw, "healed": sealed.healed}, partition_key=key
+            )
             verdicts[key] = _schema_verdict(file)
         yield from evaluate_partitions(context, SCHEMA_CHECK, verdicts)
 

@@ -34,7 +34,9 @@ def ingestion_assets(partitions: Partitions) -> list[dg.AssetSpec | dg.AssetsDef
         pool="user_names",
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=30)),
     )
-    def user_names(users_db: dg.ResourceParam[UsersDb], user_cache: dg.ResourceParam[UserCache]) -> dg.MaterializeResult[None]:
+    def user_names(
+        users_db: dg.ResourceParam[UsersDb], user_cache: dg.ResourceParam[UserCache]
+    ) -> dg.MaterializeResult[None]:
         """Names of customers in the cache, hash `user:<id>` field `name`, refreshed by the watermark of changes."""
         return dg.MaterializeResult(metadata=refresh(users_db, user_cache))
 

@@ -64,9 +64,7 @@ def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
 
 
 def _counts(balance: Balance) -> Metadata:
-    return {
-        name: value for name, value in balance._asdict().items() if name == "state" or name.endswith("_records")
-    }
+    return {name: value for name, value in balance._asdict().items() if name == "state" or name.endswith("_records")}
 
 
 def _metadata(balance: Balance) -> Metadata:
@@ -76,7 +74,9 @@ def _metadata(balance: Balance) -> Metadata:
         "repeated_deliveries": balance.repeated_deliveries,
         "repeated_clicks": balance.repeated_clicks,
         "failures_by_type": dg.MetadataValue.text(balance.failures_by_type),
-        "touched_event_hours": dg.MetadataValue.json({f"{hour.event_hour:%Y-%m-%d %H}": hour.events for hour in touched}),
+        "touched_event_hours": dg.MetadataValue.json(
+            {f"{hour.event_hour:%Y-%m-%d %H}": hour.events for hour in touched}
+        ),
         "events_by_event_hour": spark_bars([hour.events for hour in touched]),
         "version": balance.version,
     }

@@ -1,0 +1,105 @@
+"""Materialise, now and in this process, everything that has arrived and is not up to date.
+
+    python -m clickstream_assets.catch_up
+
+The runs show in the Dagster UI of DAGSTER_HOME. The last line on stdout is a JSON object of what the tables hold:
+`{"raw", "enriched", "failed", "flattened", "aggregates": {name: rows}, "balanced"}`.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from clickstream_assets import pending
+from clickstream_assets.aggregates.registry import AGGREGATES
+from clickstream_assets.definitions import build_definitions, local_resources
+from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
+from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, SETTLE
+from clickstream_assets.partitions import Partitions, day_ranges, hour_key, hour_ranges, range_tags
+from resources.lake import Lake
+from streaming.settings import load_settings
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
+
+
+class CatchUp:
+    """Runs the jobs of some definitions on what is pending. `failed_runs`: the ids of runs that failed."""
+
+    def __init__(self, definitions: dg.Definitions, partitions: Partitions, instance: dg.DagsterInstance) -> None:
+        self._definitions = definitions
+        self._hours = partitions.hours
+        self._instance = instance
+        self.failed_runs: list[str] = []
+
+    def run(self, lake: Lake, caught_up_to: datetime | None) -> None:
+        """Bring every table up to date, layer by layer; what a red ledger blocks stays as it is."""
+        for arrival in unreported(arrivals(lake), self._instance):
+            for event in arrival_events(arrival, lake):
+                self._instance.report_runless_asset_event(event)
+        arrived = pending.arrival_hours(lake, caught_up_to)
+        self._materialise(SETTLE, hour_ranges(self._known([*arrived.closed, *arrived.open])))
+        self._materialise(FLATTEN, hour_ranges(self._known(pending.event_hours(lake))))
+        self._materialise(AGGREGATE, day_ranges(pending.days(lake)))
+        self._run(REFRESH_CATALOG, {})
+
+    def _materialise(self, job: str, ranges: Iterable[tuple[str, str]]) -> None:
+        for first, last in ranges:
+            self._run(job, range_tags(first, last))
+
+    def _run(self, job: str, tags: Mapping[str, str]) -> None:
+        result = self._definitions.resolve_job_def(job).execute_in_process(
+            instance=self._instance, tags=tags, run_config=_QUIET, raise_on_error=False
+        )
+        if not result.success:
+            self.failed_runs.append(result.run_id)
+
+    def _known(self, hours: Iterable[datetime]) -> list[datetime]:
+        return [hour for hour in hours if self._hours.has_partition_key(hour_key(hour))]
+
+
+def summary(catalog: Path) -> dict[str, Any]:
+    """What the tables hold, and whether no record is missing or unknown in any ledger."""
+    with duckdb.connect(catalog, read_only=True) as connection:
+        raw, enriched, failed, unexplained = connection.sql(
+            "SELECT COALESCE(SUM(raw_records), 0)::BIGINT, COALESCE(SUM(enriched_records), 0)::BIGINT, "
+            "COALESCE(SUM(failed_records), 0)::BIGINT, COALESCE(SUM(missing_records + unknown_records), 0)::BIGINT "
+            "FROM event_ledger"
+        ).fetchall()[0]
+        rows = {
+            table: connection.table(table).count("*").fetchall()[0][0]
+            for table in ("flattened_events", *(aggregate.name for aggregate in AGGREGATES))
+        }
+    return {
+        "raw": raw,
+        "enriched": enriched,
+        "failed": failed,
+        "flattened": rows.pop("flattened_events"),
+        "aggregates": rows,
+        "balanced": unexplained == 0,
+    }
+
+
+def main() -> None:
+    """Catch up in the home and the Dagster instance of the settings in force.
+
+    A red ledger is told by the summary; any other failure by the exit status.
+    """
+    settings = load_settings()
+    definitions = build_definitions(settings)
+    with dg.DagsterInstance.get() as instance, dg.build_resources(local_resources(settings), instance) as edges:
+        catch_up = CatchUp(definitions, Partitions.since(settings.start), instance)
+        catch_up.run(edges.lake, edges.delivery.caught_up_to())
+        tables = summary(edges.catalog_database.file)
+    print(json.dumps(tables))  # noqa: T201
+    if catch_up.failed_runs and tables["balanced"]:
+        sys.exit(f"these runs failed: {', '.join(catch_up.failed_runs)}")
+
+
+if __name__ == "__main__":
+    main()
