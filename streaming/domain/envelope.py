@@ -29,7 +29,7 @@ _HEADER = re.compile(
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """One delivery. `event` is its JSON text on one line, None for bytes that are no JSON; `data` the bytes sent."""
+    """One delivery. `event` is its JSON text, None for bytes that are no JSON; `data` the bytes sent."""
 
     record_id: str
     arrival: datetime
@@ -65,7 +65,7 @@ def open_record(data: bytes, stream_arrival: datetime) -> Envelope:
     if envelope is not None and is_json(envelope.text):
         return envelope
     record_id = hashlib.sha256(data).hexdigest()[:32]
-    return Envelope(record_id, stream_arrival, None, one_line(data.strip()) if is_json(data) else None, data)
+    return Envelope(record_id, stream_arrival, None, data.strip() if is_json(data) else None, data)
 
 
 def read_envelope(data: bytes, stream_arrival: datetime) -> Envelope | None:
@@ -79,7 +79,7 @@ def read_envelope(data: bytes, stream_arrival: datetime) -> Envelope | None:
     if arrival is None or abs(arrival - stream_arrival) > MAX_STAMP_DRIFT:
         return None
     return Envelope(
-        record_id.decode(), arrival, client_ip.decode() if client_ip else None, one_line(text[header.end() : -1]), data
+        record_id.decode(), arrival, client_ip.decode() if client_ip else None, text[header.end() : -1], data
     )
 
 
