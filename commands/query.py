@@ -1,0 +1,119 @@
+"""`./run query`: SQL on the catalog's tables."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from clickstream_assets.catalog import CATALOGUED
+from resources.catalog import DuckDBCatalog
+from resources.lake import Lake
+from streaming.settings import load_settings
+
+FORMATS = ("table", "csv", "json", "parquet")
+MOST_ROWS_SHOWN = 200
+# What a spreadsheet would run as a formula.
+FORMULA = r"^([=+\-@\t\r])"
+
+
+@click.command()
+@click.argument("sql")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write to this file.")
+def query(sql: str, form: str, output: Path | None) -> None:
+    """Run SQL on the tables; `-` reads it from standard input.
+
+    \b
+    ./run query "SELECT event_name, COUNT(*) FROM flattened_events GROUP BY 1"
+    ./run query "SHOW TABLES"
+
+    A table shows its first rows; the other formats write all of them, JSON one object a line. In CSV, text that a
+    spreadsheet would take for a formula gets a quote in front.
+    """
+    if form == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output FILE")
+    statement = sys.stdin.read() if sql == "-" else sql
+    settings = load_settings()
+    catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
+    catalog.refresh(CATALOGUED)
+    limit = {"memory_limit": f"{settings.memory_limit_bytes}B", "temp_directory": str(settings.home / "duckdb")}
+    with duckdb.connect(catalog.file, read_only=True, config=limit) as connection, _explained():
+        relation = connection.sql(statement)
+        if relation is None:
+            raise click.ClickException("that statement has no rows to show")
+        if form == "table":
+            _show(relation, output)
+        else:
+            _write(relation.to_arrow_reader(), form, output)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """An error of the statement, in DuckDB's words; for a table that is not there, those that are."""
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        tables = ", ".join(sorted(table.name for table in CATALOGUED))
+        raise click.ClickException(f"{error}\n\nTables: {tables}") from error
+    except duckdb.Error as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _show(relation: duckdb.DuckDBPyRelation, output: Path | None) -> None:
+    rows = relation.fetchmany(MOST_ROWS_SHOWN + 1)
+    table = Table(*(Column(Text(name)) for name in relation.columns))
+    for row in rows[:MOST_ROWS_SHOWN]:
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    with output.open("w") if output else nullcontext(sys.stdout) as sink:
+        console = Console(file=sink)
+        console.print(table)
+        if len(rows) > MOST_ROWS_SHOWN:
+            console.print(f"The first {MOST_ROWS_SHOWN} rows; --format csv writes all.")
+
+
+def _write(rows: pa.RecordBatchReader, form: str, output: Path | None) -> None:
+    with output.open("wb") if output else nullcontext(sys.stdout.buffer) as sink:
+        match form:
+            case "csv":
+                with pyarrow.csv.CSVWriter(sink, _csv_ready(rows.schema.empty_table()).schema) as writer:
+                    for batch in rows:
+                        writer.write(_csv_ready(pa.table(batch)))
+            case "json":
+                for batch in rows:
+                    sink.writelines(_json(row) + b"\n" for row in batch.to_pylist())
+            case "parquet":
+                with pq.ParquetWriter(sink, rows.schema, compression="zstd") as parquet:
+                    for batch in rows:
+                        parquet.write(batch)
+
+
+def _csv_ready(rows: pa.Table) -> pa.Table:
+    """Rows that CSV can hold: structs and lists as JSON, and text that is no formula."""
+    for index, field in enumerate(rows.schema):
+        column = rows.column(index)
+        if pa.types.is_nested(field.type):
+            values = [None if value is None else _json(value).decode() for value in column.to_pylist()]
+            rows = rows.set_column(index, field.name, pa.array(values, pa.string()))
+        elif pa.types.is_string(field.type):
+            rows = rows.set_column(index, field.name, pc.replace_substring_regex(column, FORMULA, r"'\1"))
+    return rows
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, default=_json_text, ensure_ascii=False).encode()
+
+
+def _json_text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
