@@ -128,7 +128,10 @@ def test_bytes_that_are_no_json_are_kept(lake, records):
 
     raw = read_lines(lake, "raw")
     assert [pybase64.b64decode(line["event_base64"]) for line in raw] == [b"\xff\n\x00", b""]
-    assert [pybase64.b64decode(line["rawData"]) for line in read_lines(lake, "failed/enrichment")] == [b"\xff\n\x00", b""]
+    assert [pybase64.b64decode(line["rawData"]) for line in read_lines(lake, "failed/enrichment")] == [
+        b"\xff\n\x00",
+        b"",
+    ]
 
 
 def test_a_file_for_each_hour_of_arrival(lake, records):
@@ -202,9 +205,9 @@ class Running:
         self.thread = Thread(target=run)
         self.thread.start()
 
-    def put(self, *bodies, arrival=None):
+    def put(self, *bodies):
         data = [
-            stamp(orjson.dumps(body), id_, format_timestamp(arrival or ARRIVAL), None)
+            stamp(orjson.dumps(body), id_, format_timestamp(datetime.now(UTC)), None)
             for body, id_ in zip(bodies, new_record_ids(len(bodies)))
         ]
         assert all(result.sequence_number for result in self.stream.put_records([("user", line) for line in data]))
