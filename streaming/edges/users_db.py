@@ -14,8 +14,6 @@ from streaming.settings import ROOT
 
 __all__ = ["Customer", "UsersDb", "migrate"]
 
-_SQL = ROOT / "sql" / "mysql"
-_COLUMNS = "customer_id, pixel_id, name, price_per_click, updated_at"
 _BEGINNING = datetime(1970, 1, 2, tzinfo=UTC)
 # A row carries the time of its statement but is seen only after its commit, so a refresh looks back this far.
 _LONGEST_TRANSACTION = timedelta(minutes=15)
@@ -52,7 +50,7 @@ class UsersDb:
         Pages are cut by (updated_at, customer_id), so equal times are never skipped. Rows of the quarter of an hour
         before the watermark come again, for a transaction may have committed late: apply them idempotently.
         """
-        statement = (_SQL / "changed_since.sql").read_text()
+        statement = _statement("changed_since")
         after = max(watermark - _LONGEST_TRANSACTION, _BEGINNING) if watermark else _BEGINNING
         customer_id = 0
         with self._connect() as connection, connection.cursor() as cursor:
@@ -70,16 +68,13 @@ class UsersDb:
     def all_customers(self) -> Iterator[Customer]:
         """Every customer by customer_id, streamed from one consistent read."""
         with self._connect() as connection, connection.cursor(SSCursor) as cursor:
-            cursor.execute(f"SELECT {_COLUMNS} FROM customers ORDER BY customer_id")  # noqa: S608
+            cursor.execute(_statement("all_customers"))
             yield from map(_customer, cursor.fetchall_unbuffered())
 
     def newest_customers(self, limit: int) -> list[Customer]:
         """The `limit` customers that changed last, newest first."""
         with self._connect() as connection, connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {_COLUMNS} FROM customers ORDER BY updated_at DESC, customer_id DESC LIMIT %s",  # noqa: S608
-                (limit,),
-            )
+            cursor.execute(_statement("newest_customers"), {"limit": limit})
             return [_customer(row) for row in cursor.fetchall()]
 
     def names(self, user_ids: Collection[str]) -> dict[str, str]:
@@ -88,7 +83,7 @@ class UsersDb:
         if not numbers:
             return {}
         with self._connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT customer_id, name FROM customers WHERE customer_id IN %s", (numbers,))
+            cursor.execute(_statement("names"), {"customer_ids": numbers})
             return {str(customer_id): name for customer_id, name in cursor.fetchall()}
 
     def add_customer(
@@ -97,8 +92,8 @@ class UsersDb:
         """Insert one customer and return the customer_id; an id that is taken raises `pymysql.IntegrityError`."""
         with self._connect() as connection, connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO customers (customer_id, pixel_id, name, price_per_click) VALUES (%s, %s, %s, %s)",
-                (customer_id, pixel_id, name, price_per_click),
+                _statement("add_customer"),
+                {"customer_id": customer_id, "pixel_id": pixel_id, "name": name, "price_per_click": price_per_click},
             )
             connection.commit()
             return customer_id or int(cursor.lastrowid)
@@ -115,9 +110,13 @@ def migrate(mysql_url: str) -> None:
         quoted = "`" + database.replace("`", "``") + "`"
         cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET utf8mb4")
         connection.select_db(database)
-        for statement in ("schema.sql", "seed.sql"):
-            cursor.execute((_SQL / statement).read_text())
+        for name in ("schema", "seed"):
+            cursor.execute(_statement(name))
         connection.commit()
+
+
+def _statement(name: str) -> str:
+    return (ROOT / "sql" / "mysql" / f"{name}.sql").read_text()
 
 
 def _connection_options(url: str) -> dict[str, Any]:

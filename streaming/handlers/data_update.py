@@ -36,6 +36,7 @@ def refresh(users_db: UsersDb, user_cache: UserCache) -> dict[str, Any]:
     for page in users_db.changed_since(watermark):
         user_cache.put_names({str(customer.customer_id): customer.name for customer in page})
         newest, updated = max(newest, page[-1].updated_at), updated + len(page)
+    newest = min(newest, datetime.now(UTC))  # a row dated ahead would hide the changes until then
     user_cache.advance_watermark(newest)
     return {"updated": updated, "watermark": format_timestamp(newest)}
 

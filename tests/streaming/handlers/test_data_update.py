@@ -1,8 +1,11 @@
+from contextlib import closing
+
+import pymysql
 import pytest
 import redis
 
 from streaming.edges.user_cache import UserCache
-from streaming.edges.users_db import UsersDb
+from streaming.edges.users_db import UsersDb, _connection_options
 from streaming.handlers.data_update import lambda_handler
 
 pytestmark = pytest.mark.usefixtures("deployment")
@@ -27,6 +30,19 @@ def test_a_refresh_carries_what_changed(cache_redis_url: str, mysql_url: str) ->
     after = lambda_handler({}, None)
     # then
     assert after["watermark"] > before["watermark"]
+    assert UserCache(cache_redis_url).look_up([added], []).names == {added: "Mei Park"}
+
+
+def test_a_row_dated_ahead_does_not_hide_later_changes(cache_redis_url: str, mysql_url: str) -> None:
+    # given
+    with closing(pymysql.connect(**_connection_options(mysql_url))) as connection:
+        connection.cursor().execute("UPDATE customers SET updated_at = '2037-01-01' WHERE customer_id = 1")
+        connection.commit()
+    lambda_handler({}, None)
+    added = str(UsersDb(mysql_url).add_customer("Mei Park", "pixel"))
+    # when
+    lambda_handler({}, None)
+    # then
     assert UserCache(cache_redis_url).look_up([added], []).names == {added: "Mei Park"}
 
 
