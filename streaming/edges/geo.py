@@ -36,16 +36,19 @@ def open_geo(settings: Settings) -> GeoProvider:
     """The provider the settings ask for: ipinfo.io when there is a token, else the mmdb file.
 
     Raises:
-        SettingError: neither is set.
+        SettingError: neither is set, or the file is not there or no mmdb.
     """
     if settings.ipinfo_token:
         from streaming.edges.geo_ipinfo import IpinfoGeo  # noqa: PLC0415
 
         return IpinfoGeo(settings.ipinfo_token, settings.lookup_deadline_seconds)
     if settings.geoip_database:
-        from streaming.edges.geo_mmdb import MmdbGeo  # noqa: PLC0415
+        from streaming.edges.geo_mmdb import MmdbGeo, UnusableDatabaseError  # noqa: PLC0415
 
-        return MmdbGeo(settings.geoip_database)
+        try:
+            return MmdbGeo(settings.geoip_database)
+        except UnusableDatabaseError as error:
+            raise SettingError(f"GEOIP_DATABASE cannot be used: {error}") from error
     raise SettingError("set GEOIP_DATABASE to a city-level mmdb file, or IPINFO_TOKEN; ./run up sets the first")
 
 

@@ -1,5 +1,6 @@
 """Places from city-level mmdb files, read by the C reader."""
 
+import logging
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,13 @@ from maxminddb.const import MODE_MMAP_EXT
 from streaming.domain.enrichment import Place
 from streaming.edges.geo import MissingPlace, unusable_address
 
-__all__ = ["MmdbGeo"]
+__all__ = ["MmdbGeo", "UnusableDatabaseError"]
+
+_log = logging.getLogger(__name__)
+
+
+class UnusableDatabaseError(Exception):
+    """There is no mmdb file at the path, or it is damaged."""
 
 
 class MmdbGeo:
@@ -20,15 +27,17 @@ class MmdbGeo:
     Two layouts are understood: MaxMind's nested one, and the flat one of the ip-location-db packages.
 
     Raises:
-        FileNotFoundError: there is no mmdb file at the path.
-        maxminddb.InvalidDatabaseError: a file is not an mmdb.
+        UnusableDatabaseError: there is no mmdb file at the path, or it cannot be read.
     """
 
     def __init__(self, path: Path, cached_places: int = 65_536) -> None:
         files = sorted(path.glob("*.mmdb")) if path.is_dir() else [path]
         if not files:
-            raise FileNotFoundError(f"no mmdb file in {path}")
-        readers = [maxminddb.open_database(file, MODE_MMAP_EXT) for file in files]
+            raise UnusableDatabaseError(f"no mmdb file in {path}")
+        try:
+            readers = [maxminddb.open_database(file, MODE_MMAP_EXT) for file in files]
+        except (OSError, maxminddb.InvalidDatabaseError) as error:
+            raise UnusableDatabaseError(str(error)) from error
         self.build = "+".join(_build(reader) for reader in readers)
         self._by_version = {reader.metadata().ip_version: reader for reader in readers}
         self._place = lru_cache(maxsize=cached_places)(self._read)
@@ -41,7 +50,11 @@ class MmdbGeo:
             return reason
         # A file of IPv6 holds the IPv4 addresses too, unless IPv4 has a file of its own.
         reader = self._by_version.get(6 if ":" in ip else 4) or self._by_version.get(6)
-        found = reader.get(ip) if reader else None
+        try:
+            found = reader.get(ip) if reader else None
+        except maxminddb.InvalidDatabaseError as error:
+            _log.error("geo database: %s", error)
+            return MissingPlace.LOOKUP_FAILED
         return _place(cast(Mapping[str, Any], found)) if found else MissingPlace.NOT_FOUND
 
 

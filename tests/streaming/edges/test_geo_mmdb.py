@@ -1,11 +1,12 @@
 from pathlib import Path
 
-import maxminddb
 import pytest
 
 from streaming.domain.enrichment import Place
-from streaming.edges.geo import MissingPlace
-from streaming.edges.geo_mmdb import MmdbGeo
+from streaming.edges.geo import MissingPlace, open_geo
+from streaming.edges.geo_ipinfo import IpinfoGeo
+from streaming.edges.geo_mmdb import MmdbGeo, UnusableDatabaseError
+from streaming.settings import SettingError, load_settings
 from tests.streaming.conftest import RIVERSIDE
 
 RIVERSIDE_PLACE = Place("US", "California", "Riverside", 33.9764, -117.3341)
@@ -54,8 +55,27 @@ def test_the_build_names_the_data(geo_folder: Path, nested_geo_file: Path) -> No
 
 
 def test_a_path_without_a_database_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        MmdbGeo(tmp_path)
+    for path in (tmp_path, tmp_path / "absent.mmdb"):
+        with pytest.raises(UnusableDatabaseError):
+            MmdbGeo(path)
     (tmp_path / "bad.mmdb").write_bytes(b"no database")
-    with pytest.raises(maxminddb.InvalidDatabaseError):
+    with pytest.raises(UnusableDatabaseError):
         MmdbGeo(tmp_path)
+    with pytest.raises(SettingError, match="GEOIP_DATABASE cannot be used"):
+        open_geo(load_settings({"GEOIP_DATABASE": str(tmp_path)}))
+
+
+def test_damage_costs_places_only(geo_folder: Path, tmp_path: Path) -> None:
+    content = bytearray((geo_folder / "ipv4.mmdb").read_bytes())
+    data = content.index(b"Riverside")
+    content[data - 12 : data + 40] = b"\xff" * 52
+    (tmp_path / "damaged.mmdb").write_bytes(content)
+    assert MmdbGeo(tmp_path).places([RIVERSIDE]) == {RIVERSIDE: MissingPlace.LOOKUP_FAILED}
+
+
+def test_the_settings_choose_the_provider(geo_folder: Path) -> None:
+    file = {"GEOIP_DATABASE": str(geo_folder)}
+    assert isinstance(open_geo(load_settings(file)), MmdbGeo)
+    assert isinstance(open_geo(load_settings(file | {"IPINFO_TOKEN": "secret"})), IpinfoGeo)
+    with pytest.raises(SettingError, match="IPINFO_TOKEN"):
+        open_geo(load_settings({"CLICKSTREAM_HOME": str(geo_folder)}))
