@@ -1,5 +1,6 @@
 """Run the collector until SIGTERM or SIGINT. Logs are JSON lines on stderr, without payloads."""
 
+import logging
 import signal
 import sys
 
@@ -8,18 +9,24 @@ from streaming.edges.redis_stream import open_event_stream
 from streaming.runtime.collector.app import Collector
 from streaming.runtime.collector.server import server
 from streaming.runtime.structured_logs import log_to_stderr
-from streaming.settings import load_settings
+from streaming.settings import SettingError, load_settings
+
+_log = logging.getLogger("streaming.runtime.collector")
 
 
 def main() -> int:
-    """Serve; 0 after a clean shutdown, 3 where the server could not start."""
+    """Serve. Status 0 after a clean end, 2 where a setting cannot be used, 3 where the server could not start."""
     log_to_stderr("collector")
-    settings = load_settings()
-    stream = open_event_stream(settings, EVENTS)
-    http = server(Collector(settings, stream).application(), settings.collector_host, settings.collector_port)
-    # uvicorn raises the signal that ended it once more, for whoever handled it before; here that is a clean end.
+    try:
+        settings = load_settings()
+        collector = Collector(settings, open_event_stream(settings, EVENTS))
+    except SettingError as error:
+        _log.critical("%s", error)
+        return 2
+    http = server(collector.application(), settings.collector_host, settings.collector_port)
+    # uvicorn raises the signal that ended it once more, for whoever handled it before: that must not be the default.
     for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, lambda *_: None)
+        signal.signal(ending, http.handle_exit)
     http.run()
     return 0 if http.started else 3
 

@@ -3,14 +3,23 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from streaming.settings import SettingError
+
 Address = IPv4Address | IPv6Address
 
 
 class ClientAddress:
-    """Finds the client's address. `trusted_proxies` are addresses or networks whose X-Forwarded-For is believed."""
+    """Finds the client's address. `trusted_proxies` are addresses or networks whose X-Forwarded-For is believed.
+
+    Raises:
+        SettingError: one of them is neither.
+    """
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
-        self._trusted = [ip_network(proxy) for proxy in trusted_proxies]
+        try:
+            self._trusted = [ip_network(proxy) for proxy in trusted_proxies]
+        except ValueError as error:
+            raise SettingError(f"CLICKSTREAM_TRUSTED_PROXIES: {error}") from None
 
     def of(self, peer: str, forwarded_for: Sequence[str]) -> str:
         """The right-most address that is no trusted proxy, starting at the connection's own.

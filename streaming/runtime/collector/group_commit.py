@@ -22,7 +22,7 @@ FIRST_PAUSE_SECONDS = 0.05
 
 Record = tuple[str, bytes]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class _Put(NamedTuple):
@@ -80,7 +80,7 @@ class GroupCommit:
             try:
                 errors = self._commit([record for put in wanted for record in put.records])
             except Exception as error:
-                logger.exception("the stream's client failed")
+                _log.exception("the stream's client failed")
                 self._loop.call_soon_threadsafe(_fail, wanted, error)
             else:
                 self._loop.call_soon_threadsafe(_settle, wanted, errors)
@@ -127,9 +127,9 @@ class GroupCommit:
         if bool(codes) != self._refused_last:
             self._refused_last = bool(codes)
             if codes:
-                logger.warning("the stream takes no records: %s", ", ".join(codes))
+                _log.warning("the stream takes no records: %s", ", ".join(codes))
             else:
-                logger.info("the stream takes records again")
+                _log.info("the stream takes records again")
 
 
 def _settle(group: Sequence[_Put], errors: Sequence[str | None]) -> None:

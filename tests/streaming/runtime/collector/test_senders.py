@@ -121,11 +121,16 @@ def test_a_quota_refuses_and_says_when_to_come_back(keyed: CollectorProcess) -> 
     assert len(keyed.envelopes()) == 495
 
 
-def test_a_key_file_that_cannot_be_used_stops_the_start(
-    start_collector: Callable[..., CollectorProcess], tmp_path: Path
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("CLICKSTREAM_API_KEYS", "keys.json"), ("CLICKSTREAM_API_KEYS", "none"), ("CLICKSTREAM_TRUSTED_PROXIES", "me")],
+)
+def test_a_setting_that_cannot_be_used_stops_the_start(
+    start_collector: Callable[..., CollectorProcess], tmp_path: Path, setting: str, value: str
 ) -> None:
     (tmp_path / "keys.json").write_text('{"secret-key": {"pixel": "p"}}')
     with pytest.raises(AssertionError) as failure:
-        start_collector(CLICKSTREAM_API_KEYS=str(tmp_path / "keys.json"))
-    assert "CLICKSTREAM_API_KEYS" in str(failure.value)
+        start_collector(**{setting: str(tmp_path / value) if setting.endswith("KEYS") else value})
+    assert setting in str(failure.value)
     assert "secret-key" not in str(failure.value)
+    assert "Traceback" not in str(failure.value)
