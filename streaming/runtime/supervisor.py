@@ -166,13 +166,12 @@ class Supervisor:
             self._say(f"killed after their grace had passed: {', '.join(killed)}")
         self._children.clear()
         (self._home / SERVICES_FILE).unlink(missing_ok=True)
-        self._tell_guard()
-        if self._guard.stdin:
-            self._guard.stdin.close()
-        self._guard.wait()
+        self._tell_guard(None)
+        self._guard.communicate()
 
     def _start_guard(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "streaming.runtime.guard", str(self._home)]
+        identity = json.dumps(asdict(ProcessIdentity.of("supervisor", os.getpid())))
+        command = [sys.executable, "-m", "streaming.runtime.guard", str(self._home), identity]
         return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, start_new_session=True, text=True)
 
     def _listen(self) -> None:
@@ -224,15 +223,15 @@ class Supervisor:
         }
         file = self._home / SERVICES_FILE
         draft = file.with_suffix(".draft")
+        draft.touch(mode=0o600)  # an address may hold a password
         draft.write_text(json.dumps(document, indent=1))
         draft.replace(file)
-        self._tell_guard()
+        self._tell_guard([asdict(identity) for identity in identities])
 
-    def _tell_guard(self) -> None:
+    def _tell_guard(self, state: list[dict[str, Any]] | None) -> None:
         if self._guard.poll() is not None:
             self._guard = self._start_guard()
         if self._guard.stdin:
-            state = [asdict(child.identity) for child in self._children.values() if child.is_running]
             self._guard.stdin.write(json.dumps(state) + "\n")
             self._guard.stdin.flush()
 
