@@ -4,6 +4,6 @@ import warnings
 
 import dagster as dg
 
-# Ranges in one run and checks by partition are what the graph stands on; Dagster calls the first beta, the second preview.
+# The graph stands on ranges in one run and on checks by partition; Dagster calls them beta and preview.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)

@@ -5,9 +5,9 @@ when nothing is left to do, and a sensor waits while its job runs. What fails is
 """
 
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -59,11 +59,11 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
     ) -> dg.SensorResult | dg.SkipReason:
         """Event hours whose rows changed in a ledger are flattened anew, and those that no longer have any."""
         changed = _materialised(context, "event_ledger")
-        if not changed:
+        if not changed.hours:
             return dg.SkipReason("no ledger changed")
         if is_running(FLATTEN, context.instance):
             return dg.SkipReason("event hours are being flattened")
-        hours = pending.event_hours(lake, {hour_of_key(record.partition_key) for record in changed})
+        hours = pending.event_hours(lake, changed.hours)
         known = [hour for hour in hours if partitions.hours.has_partition_key(hour_key(hour))]
         return _request(context, changed, hour_ranges(known), done=not hours, because="its rows changed in the ledger")
 
@@ -73,32 +73,38 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
     ) -> dg.SensorResult | dg.SkipReason:
         """Days that are over and were flattened anew are aggregated anew. The day that goes on has a schedule."""
         changed = _materialised(context, "flattened_events")
-        if not changed:
+        if not changed.hours:
             return dg.SkipReason("nothing was flattened")
         if is_running(AGGREGATE, context.instance):
             return dg.SkipReason("days are being aggregated")
         today = datetime.now(UTC).date()
-        touched = {hour_of_key(record.partition_key).date() for record in changed}
-        days = pending.days(lake, {day for day in touched if day < today})
+        days = pending.days(lake, {hour.date() for hour in changed.hours if hour.date() < today})
         return _request(context, changed, day_ranges(days), done=not days, because="an hour of it was flattened anew")
 
     return [report_arrivals, reopen_late_hours, flatten_touched_hours, aggregate_touched_days]
 
 
-def _materialised(context: dg.SensorEvaluationContext, asset: str) -> Sequence[dg.EventLogRecord]:
-    """Materialisations since the cursor, oldest first."""
+class Materialised(NamedTuple):
+    """The hours of an asset that were materialised since the cursor, and the cursor that lies behind them."""
+
+    hours: set[datetime]
+    cursor: str
+
+
+def _materialised(context: dg.SensorEvaluationContext, asset: str) -> Materialised:
     since = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), after_storage_id=int(context.cursor or 0))
-    return context.instance.fetch_materializations(since, limit=MOST_RECORDS, ascending=True).records
+    records = context.instance.fetch_materializations(since, limit=MOST_RECORDS, ascending=True).records
+    hours = {hour_of_key(record.partition_key) for record in records if record.partition_key}
+    return Materialised(hours, str(records[-1].storage_id) if records else context.cursor or "0")
 
 
 def _request(
     context: dg.SensorEvaluationContext,
-    changed: Sequence[dg.EventLogRecord],
+    changed: Materialised,
     ranges: list[tuple[str, str]],
     *,
     done: bool,
     because: str,
 ) -> dg.SensorResult:
-    last = changed[-1].storage_id
-    requests = range_requests(ranges, because, attempt=f"{last}/{datetime.now(UTC):%Y-%m-%dT%H}")
-    return dg.SensorResult(run_requests=list(requests), cursor=str(last) if done else context.cursor)
+    requests = range_requests(ranges, because, attempt=f"{changed.cursor}/{datetime.now(UTC):%Y-%m-%dT%H}")
+    return dg.SensorResult(run_requests=list(requests), cursor=changed.cursor if done else context.cursor)

@@ -48,7 +48,10 @@ def query(sql: str, form: str, output: Path | None) -> None:
     settings = load_settings()
     catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
     catalog.refresh(CATALOGUED)
-    limit = {"memory_limit": f"{settings.memory_limit_bytes}B", "temp_directory": str(settings.home / "duckdb")}
+    limit: dict[str, Any] = {
+        "memory_limit": f"{settings.memory_limit_bytes}B",
+        "temp_directory": str(settings.home / "duckdb"),
+    }
     with duckdb.connect(catalog.file, read_only=True, config=limit) as connection, _explained():
         relation = connection.sql(statement)
         if relation is None:

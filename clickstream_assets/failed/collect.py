@@ -54,7 +54,7 @@ def has_failures(hour: datetime, lake: Lake) -> bool:
 
 
 def collect_failures(hour: datetime, lake: Lake, file: Path) -> list[Path]:
-    """Write what every stage recorded for an hour of arrival to one Parquet file, unsorted; none where nothing failed."""
+    """Write what every stage recorded for an hour of arrival to one file, unsorted; no file where nothing failed."""
     by_stage = {prefix.rpartition("/")[2]: lake.list_hour(prefix, hour) for prefix in lake.failed_prefixes()}
     if not any(by_stage.values()):
         return []

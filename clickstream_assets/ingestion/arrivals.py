@@ -56,7 +56,7 @@ def unreported(some: Iterable[Arrival], instance: dg.DagsterInstance) -> list[Ar
 
 
 def arrival_events(arrival: Arrival, lake: Lake) -> list[dg.AssetMaterialization | dg.AssetObservation]:
-    """What tells Dagster of an arrival: materialised, for the partition; observed, for the staleness of what reads it."""
+    """What tells Dagster of an arrival: partitions show materialisations, staleness goes by observations."""
     told: dict[str, Any] = {
         "asset_key": arrival.table.name,
         "partition": hour_key(arrival.hour),

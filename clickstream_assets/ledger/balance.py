@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -81,7 +81,7 @@ def is_stale(hour: datetime, lake: Lake) -> bool:
     return sealed < arrivals_changed_at(hour, lake) or ledger < accounts_until(hour, lake)
 
 
-def _balance(row: dict[str, object]) -> Balance:
+def _balance(row: dict[str, Any]) -> Balance:
     touched = [
         TouchedHour(hour["event_hour"].replace(tzinfo=UTC), hour["events"], hour["version"])
         for hour in row.pop("touched_event_hours")
