@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import click
 import duckdb
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -93,7 +92,7 @@ def generate(lake: Lake, events: int) -> None:
     with duckdb.connect(config={"memory_limit": f"{MEMORY_LIMIT_BYTES}B"}) as connection:
         for hour in [*HOURS, HOURS[-1] + timedelta(hours=1)]:
             union = " UNION ALL ".join(
-                f"SELECT * FROM ({_EVENTS}) WHERE arrival_timestamp >= ? AND arrival_timestamp < ?" for _ in range(2)
+                [f"SELECT * FROM ({_EVENTS}) WHERE arrival_timestamp >= ? AND arrival_timestamp < ?"] * 2  # noqa: S608
             )
             parameters: list[Any] = []
             for source in (hour - timedelta(hours=1), hour):
@@ -146,9 +145,6 @@ def main(events: int, as_json: bool) -> None:
         generate(Lake(root), events)
         plain = measure(flatten_without_deduplication, root)
         exact = measure(flatten_exactly, root)
-        clicks = sum(
-            pq.read_metadata(Lake(root).path(partition_file(FLATTENED_EVENTS, hour))).num_rows for hour in HOURS
-        )
     ratio = exact.cpu_seconds / plain.cpu_seconds
     if as_json:
         click.echo(json.dumps({"exact": exact._asdict(), "plain": plain._asdict(), "cpu_ratio": ratio}))
@@ -164,8 +160,8 @@ def main(events: int, as_json: bool) -> None:
             )
         Console().print(table)
         click.echo(f"CPU ratio {ratio:.2f} (at most {MOST_CPU_RATIO}), peak at most {MOST_BYTES / 1e6:.0f} MB")
-    if clicks != events // 24 * 24:
-        raise click.ClickException(f"{clicks:,} rows for {events:,} clicks")
+    if exact.rows != events // 24 * 24:
+        raise click.ClickException(f"{exact.rows:,} rows for {events:,} clicks")
 
 
 def _naive(moment: datetime) -> datetime:

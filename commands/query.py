@@ -20,6 +20,7 @@ from rich.text import Text
 from clickstream_assets.catalog import CATALOGUED
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
+from resources.warehouse import duckdb_limits
 from streaming.settings import load_settings
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -48,11 +49,8 @@ def query(sql: str, form: str, output: Path | None) -> None:
     settings = load_settings()
     catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
     catalog.refresh(CATALOGUED)
-    limit: dict[str, Any] = {
-        "memory_limit": f"{settings.memory_limit_bytes}B",
-        "temp_directory": str(settings.home / "duckdb"),
-    }
-    with duckdb.connect(catalog.file, read_only=True, config=limit) as connection, _explained():
+    limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
+    with duckdb.connect(catalog.file, read_only=True, config=limits) as connection, _explained():
         relation = connection.sql(statement)
         if relation is None:
             raise click.ClickException("that statement has no rows to show")

@@ -85,9 +85,7 @@ class DuckDBCatalog:
             return landed
         open_hours = [hour for hour in self._lake.hours(ENRICHED_LANDING.prefix) if hour not in sealed]
         first = min(open_hours, default=max(sealed))
-        sealed_now = (
-            f"SELECT {_HOUR_FOLDER.format(file='s.file')} AS hour_folder FROM glob({self._files(ENRICHED_EVENTS)}) s"
-        )
+        sealed_now = f"SELECT {_HOUR_FOLDER.format(file='s.file')} FROM glob({self._files(ENRICHED_EVENTS)}) s"  # noqa: S608
         return (
             f"{self._select_files(ENRICHED_EVENTS)} UNION ALL {landed} l "
             f"WHERE make_timestamp(l.year, l.month, l.day, l.hour, 0, 0) >= TIMESTAMP '{first:%Y-%m-%d %H}:00:00' "

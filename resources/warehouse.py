@@ -57,14 +57,16 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def duckdb_limits(memory_limit_bytes: int, temp_directory: Path) -> dict[str, Any]:
+    """Configuration of a DuckDB connection: what its buffers may take, and where the rest goes."""
+    return {"memory_limit": f"{memory_limit_bytes}B", "temp_directory": str(temp_directory)}
+
+
 class DuckDBWarehouse:
     """DuckDB in process. Each statement has a connection of its own, so threads do not meet."""
 
     def __init__(self, memory_limit_bytes: int, temp_directory: Path, threads: int | None = None) -> None:
-        self._config: dict[str, Any] = {
-            "memory_limit": f"{memory_limit_bytes}B",
-            "temp_directory": str(temp_directory),
-        }
+        self._config = duckdb_limits(memory_limit_bytes, temp_directory)
         if threads:
             self._config["threads"] = threads
 
