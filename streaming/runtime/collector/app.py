@@ -28,7 +28,7 @@ from streaming.runtime.collector.group_commit import GroupCommit
 from streaming.runtime.collector.metrics import CountedResponses, Metrics
 from streaming.runtime.collector.problems import Refusal, RefusedEvent, invalid_events
 from streaming.runtime.collector.refused_samples import RefusedSamples
-from streaming.runtime.collector.request_body import holds_array, read_body, split_events
+from streaming.runtime.collector.request_body import BodyReader, holds_array, split_events
 from streaming.settings import Settings
 
 PROBE_SECONDS = 1.0
@@ -60,6 +60,7 @@ class Collector:
         self._stream = stream
         self._contract = load_contract()
         self._keys = ApiKeys(settings.api_keys_file)
+        self._bodies = BodyReader()
         self._addresses = ClientAddress(settings.trusted_proxies)
         self._samples = RefusedSamples(settings.home / "refused")
         self._prober = ThreadPoolExecutor(1, "stream-probe")
@@ -89,7 +90,7 @@ class Collector:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"allow": "POST, OPTIONS"})
         sender = self._keys.sender(request)
-        request.state.body = body = await read_body(request)
+        request.state.body = body = await self._bodies.read(request)
         texts = split_events(body)
         if sender is not None:
             sender.admit(len(texts))

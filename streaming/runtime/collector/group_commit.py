@@ -55,7 +55,7 @@ class GroupCommit:
             return
         size = sum(len(data) for _, data in records)
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
-            raise retry_later("stream-unavailable", "too many events wait for the stream")
+            raise retry_later("unavailable", "too many events wait for the stream")
         outcome: asyncio.Future[str | None] = self._loop.create_future()
         self._waiting_bytes += size
         self._queue.put(_Put(records, size, outcome))
@@ -63,11 +63,11 @@ class GroupCommit:
             async with asyncio.timeout(PUT_SECONDS):
                 error_code = await outcome
         except TimeoutError:
-            raise retry_later("stream-unavailable", f"the stream did not answer in {PUT_SECONDS:g} seconds") from None
+            raise retry_later("unavailable", f"the stream did not answer in {PUT_SECONDS:g} seconds") from None
         finally:
             self._waiting_bytes -= size
         if error_code is not None:
-            raise retry_later("stream-unavailable", f"the stream answered {error_code}")
+            raise retry_later("unavailable", f"the stream answered {error_code}")
 
     def close(self) -> None:
         """Put what is waiting, and stop."""

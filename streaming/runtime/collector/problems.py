@@ -19,7 +19,7 @@ _PROBLEMS = {
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The media type is not supported"),
     "quota-exceeded": (429, "The quota of the API key is used up"),
-    "stream-unavailable": (503, "The event stream cannot take events now"),
+    "unavailable": (503, "Events cannot be taken in now"),
 }
 
 

@@ -8,10 +8,11 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from streaming.domain.failures import FailureType, Fault
-from streaming.runtime.collector.problems import Refusal, RefusedEvent, invalid_events
+from streaming.runtime.collector.problems import Refusal, RefusedEvent, invalid_events, retry_later
 
 MAX_BODY_BYTES = 1_048_576  # as sent, and again once decompressed
 MAX_EVENTS = 500
+MAX_RECEIVING_BYTES = 64 * MAX_BODY_BYTES  # of all requests at one time
 BODY_SECONDS = 10.0
 
 # What is too large is read to its end, up to this, so that the client gets to read why it was refused.
@@ -25,27 +26,55 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _scan = json.JSONDecoder().raw_decode
 
 
-async def read_body(request: Request) -> bytes:
-    """The request's body, decompressed.
+class BodyReader:
+    """Reads bodies, all that are on their way at one time within a bound of their own."""
 
-    Raises:
-        Refusal: unsupported media type, too large, too slow, truncated or not gzip.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    if media_type not in _MEDIA_TYPES:
-        raise Refusal("unsupported-media-type", "send application/json, or text/plain that holds JSON")
-    if encoding not in _ENCODINGS:
-        raise Refusal("unsupported-media-type", "the only content encoding taken is gzip")
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            body = await _bounded(request)
-    except TimeoutError:
-        detail = f"the body must arrive within {BODY_SECONDS:g} seconds"
-        raise Refusal("slow-request", detail, headers=_CLOSE) from None
-    except ClientDisconnect:
-        raise Refusal("malformed-request", "the connection closed before the body ended") from None
-    return _gunzip(body) if encoding == "gzip" else body
+    def __init__(self) -> None:
+        self._receiving_bytes = 0
+
+    async def read(self, request: Request) -> bytes:
+        """The request's body, decompressed.
+
+        Raises:
+            Refusal: unsupported media type, too large, too slow, truncated or not gzip, or too many at a time.
+        """
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        if media_type not in _MEDIA_TYPES:
+            raise Refusal("unsupported-media-type", "send application/json, or text/plain that holds JSON")
+        if encoding not in _ENCODINGS:
+            raise Refusal("unsupported-media-type", "the only content encoding taken is gzip")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await self._receive(request)
+        except TimeoutError:
+            detail = f"the body must arrive within {BODY_SECONDS:g} seconds"
+            raise Refusal("slow-request", detail, headers=_CLOSE) from None
+        except ClientDisconnect:
+            raise Refusal("malformed-request", "the connection closed before the body ended") from None
+        return _gunzip(body) if encoding == "gzip" else body
+
+    async def _receive(self, request: Request) -> bytes:
+        declared = request.headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > _MAX_DISCARDED_BYTES:
+            raise _too_large()
+        body = bytearray()
+        size = 0
+        try:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size <= MAX_BODY_BYTES:
+                    body += chunk
+                    self._receiving_bytes += len(chunk)
+                elif size > _MAX_DISCARDED_BYTES:
+                    break
+                if self._receiving_bytes > MAX_RECEIVING_BYTES:
+                    raise retry_later("unavailable", "too many requests are on their way")
+        finally:
+            self._receiving_bytes -= len(body)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        return bytes(body)
 
 
 def holds_array(body: bytes) -> bool:
@@ -103,23 +132,6 @@ def _skip_space(characters: str, position: int) -> int:
     while characters[position : position + 1] in (" ", "\t", "\r", "\n"):
         position += 1
     return position
-
-
-async def _bounded(request: Request) -> bytes:
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > _MAX_DISCARDED_BYTES:
-        raise _too_large()
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAX_BODY_BYTES:
-            chunks.append(chunk)
-        elif size > _MAX_DISCARDED_BYTES:
-            break
-    if size > MAX_BODY_BYTES:
-        raise _too_large()
-    return b"".join(chunks)
 
 
 def _gunzip(body: bytes) -> bytes:

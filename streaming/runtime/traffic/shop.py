@@ -165,7 +165,7 @@ def _interleaved(sessions: Iterable[list[Step]]) -> Iterator[Step]:
 
 def _busy_time(begin: int, end: int) -> Callable[[float], int]:
     """From a share of the events of [begin, end), 0 to 1, to the time by which so many have happened."""
-    edges = [begin, *range(begin - begin % _HOUR + _HOUR, end, _HOUR), end]
+    edges: list[int] = [begin, *range(begin - begin % _HOUR + _HOUR, end, _HOUR), end]
     spans = list(pairwise(edges))
     passed: list[float] = [
         0.0,

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -134,6 +135,22 @@ def test_an_endless_head_is_cut_off(collector: CollectorProcess) -> None:
     with connect(collector, b"POST /events HTTP/1.1\r\nX: ") as connection, pytest.raises(ConnectionError):
         connection.sendall(b"x" * (64 << 20))
     assert collector.client.get("/health").status_code == 200
+
+
+def test_bodies_on_their_way_are_bounded_together(own_collector: CollectorProcess) -> None:
+    def wait_for(status: int) -> httpx.Response:
+        deadline = time.monotonic() + 8
+        while (response := own_collector.post(ONE)).status_code != status:
+            assert time.monotonic() < deadline, response.text
+            time.sleep(0.05)
+        return response
+
+    content = head(1 << 20) + b" " * ((1 << 20) - 1)
+    with ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(connect(own_collector, content))
+        assert wait_for(503).json()["type"] == "urn:clickstream:problem:unavailable"
+    wait_for(200)
 
 
 def test_a_client_that_hangs_up_does_no_harm(collector: CollectorProcess) -> None:
