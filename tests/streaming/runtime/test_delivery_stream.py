@@ -60,7 +60,9 @@ def delivery_stream(lake, options=OPTIONS, handler=to_row):
 
 def enveloped(*bodies, arrival=ARRIVAL):
     ids = new_record_ids(len(bodies))
-    return [stamp(orjson.dumps(body), id_, format_timestamp(arrival), None) for body, id_ in zip(bodies, ids)]
+    return [
+        stamp(orjson.dumps(body), id_, format_timestamp(arrival), None) for body, id_ in zip(bodies, ids, strict=True)
+    ]
 
 
 def identities(data):
@@ -208,7 +210,7 @@ class Running:
     def put(self, *bodies):
         data = [
             stamp(orjson.dumps(body), id_, format_timestamp(datetime.now(UTC)), None)
-            for body, id_ in zip(bodies, new_record_ids(len(bodies)))
+            for body, id_ in zip(bodies, new_record_ids(len(bodies)), strict=True)
         ]
         assert all(result.sequence_number for result in self.stream.put_records([("user", line) for line in data]))
         return data
