@@ -39,6 +39,7 @@ DELIVERY = "delivery"
 
 _TIMEOUT_SECONDS = 1.5
 _MAX_WAIT_SECONDS = 1.0
+_MAX_READ_BYTES = 4_000_000
 # Above this share of maxmemory, what is delivered is trimmed without regard to the retention.
 _MEMORY_PRESSURE = 0.7
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -169,6 +170,7 @@ class RedisEventStream:
         self.name = name
         self._shards = [f"shardId-{index:012d}" for index in range(shards)]
         self._share = -(-backlog // shards)
+        self._largest: dict[str, int] = {}
         self._redis = _connect(url)
         self._redis.set_response_callback("XRANGE", _entries)
         self._put = self._redis.register_script(_PUT)
@@ -317,11 +319,15 @@ class RedisEventStream:
         return replies
 
     def _read(self, shard: str, after: str | None, limit: int) -> ShardBatch:
+        # Redis can only bound a read by records; the bytes are bounded by the largest record of the read before.
+        limit = max(1, min(limit, _MAX_READ_BYTES // self._largest.get(shard, 1)))
         # The clock before the records: what arrives between the two has a later arrival.
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.xrange(self._key(shard), _behind(after), count=limit)
             (seconds, microseconds), records = pipe.execute()
+        if records:
+            self._largest[shard] = max(1, *(len(record.data) for record in records))
         if len(records) == limit:
             return ShardBatch(records, records[-1].arrival)
         return ShardBatch(records, _moment(seconds * 1000 + microseconds // 1000))

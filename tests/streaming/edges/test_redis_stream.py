@@ -166,6 +166,16 @@ class TestTrim:
         assert stream.backlog("last_access")[SHARD].trimmed_unread == 3
 
 
+def test_reads_of_large_records_are_bounded_in_bytes(stream_redis_url):
+    stream = RedisEventStream(stream_redis_url, "events", 1, 100_000)
+    put(stream, 300, b"x" * 100_000)
+    first = stream.get_records(SHARD, None, 10)
+    page = stream.get_records(SHARD, first.records[-1].sequence_number, 500)
+
+    assert len(page.records) == 40
+    assert page.caught_up_to == page.records[-1].arrival
+
+
 def test_shards_of_a_larger_number_of_shards_are_still_read(stream_redis_url):
     RedisEventStream(stream_redis_url, "events", 4, 100).put_records([(str(key), b"") for key in range(50)])
 
