@@ -1,7 +1,8 @@
 """The cache of users and places on Redis: `user:<id>` hashes {name, last_access, location} and `geo:<ip>` strings.
 
 Every call is one round trip for a whole batch: one Lua script that takes and gives one MessagePack value, which costs
-a client a thirtieth of a pipelined HGET per user.
+a client a thirtieth of a pipelined HGET per user. The scripts name their keys themselves: the cache is one node, not a
+cluster.
 """
 
 from collections.abc import Collection, Iterable, Mapping
