@@ -1,6 +1,7 @@
 """Landing files as delivery writes them, without a stream: raw, enriched and failed, of events given by tests."""
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,15 +60,9 @@ def event_text(timestamp: datetime, click_id: str, **changes: Any) -> bytes:
 
 
 def delivery(timestamp: datetime, click_id: str, arrival: datetime, **changes: Any) -> Delivery:
-    """A good event, delivered once; the record_id follows from its click and arrival."""
-    return Delivery(event_text(timestamp, click_id, **changes), arrival, record_id(click_id, arrival))
-
-
-def record_id(click_id: str, arrival: datetime) -> str:
-    """An identity that a test can compute again."""
-    import hashlib
-
-    return hashlib.md5(f"{click_id} {arrival}".encode(), usedforsecurity=False).hexdigest()
+    """A good event, delivered once."""
+    identity = hashlib.sha256(f"{timestamp} {click_id} {arrival}".encode()).hexdigest()[:32]
+    return Delivery(event_text(timestamp, click_id, **changes), arrival, identity)
 
 
 def land(lake: Lake, deliveries: Iterable[Delivery], name: str, *, enriched: bool = True) -> None:
