@@ -116,6 +116,7 @@ class DeliveryStream:
         if self._transform:
             outcomes = self._transform.outcomes(shard, records, stop)
         name = f"{shard}-{records[0].sequence_number}-{records[-1].sequence_number}"
+        DELIVERED.labels(self._options.name, "dropped").inc(outcomes.count(None))
         hours: dict[datetime, _Hour] = {}
         for record, outcome in zip(records, outcomes, strict=True):
             arrival, raw = self._open(record)
@@ -214,6 +215,6 @@ def _row_arrival(record: StreamRecord) -> datetime:
     """When a row's own record arrived; for what is no row, when the stream took it."""
     try:
         arrival = _decode_row(record.data).arrival_timestamp
-    except msgspec.MsgspecError:
+        return arrival.astimezone(UTC) if arrival.tzinfo else arrival.replace(tzinfo=UTC)
+    except (msgspec.MsgspecError, OverflowError):  # no row, or no moment of the calendar in UTC
         return record.arrival
-    return arrival if arrival.tzinfo else arrival.replace(tzinfo=UTC)
