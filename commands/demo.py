@@ -51,10 +51,10 @@ def demo(events: int, seed: int | None, leave: bool, as_json: bool) -> None:
         with Supervisor(home, say) as supervisor:
             supervisor.export({**geo, **DEMO_SETTINGS})
             say("starting servers, workers and collector")
-            start_servers(supervisor, home, say)
-            start_stream(supervisor, say)
+            servers = start_servers(supervisor, home, say)
+            start_stream(supervisor, servers, say)
             if not leave:
-                start_dagster(supervisor, home, say)
+                start_dagster(supervisor, home, servers, say)
             summary = _run_events_through(supervisor, home, events, seed)
             summary["seconds"] = round(time.monotonic() - started, 1)
             _show(summary, as_json)

@@ -33,8 +33,11 @@ def geo_environment(home: Path, say: Callable[[str], None]) -> dict[str, str]:
         return {}
 
 
-def start_servers(supervisor: Supervisor, home: Path, say: Callable[[str], None]) -> None:
-    """Start the Redis instances and MariaDB, bring the schema up to date, and fill the cache with customers' names."""
+def start_servers(supervisor: Supervisor, home: Path, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Start the Redis instances and MariaDB, bring the schema up to date, and fill the cache with customers' names.
+
+    Returns the names of what was started: those who use it start after it, and stop before it.
+    """
     supervisor.export({"CLICKSTREAM_HOME": str(home)})
     servers = plan_servers(home, os.environ, say)
     supervisor.start(*servers.services)
@@ -44,9 +47,10 @@ def start_servers(supervisor: Supervisor, home: Path, say: Callable[[str], None]
     except pymysql.MySQLError as error:
         raise SupervisorError(f"the schema could not be brought to MYSQL_URL: {error}") from error
     data_update.lambda_handler({}, None)
+    return tuple(service.name for service in servers.services)
 
 
-def start_stream(supervisor: Supervisor, say: Callable[[str], None]) -> None:
+def start_stream(supervisor: Supervisor, servers: tuple[str, ...], say: Callable[[str], None]) -> None:
     """Start the workers and the collector."""
     port = _port("the collector", load_settings().collector_port, say)
     url = f"http://{LOOPBACK}:{port}"
@@ -54,14 +58,14 @@ def start_stream(supervisor: Supervisor, say: Callable[[str], None]) -> None:
     worker: list[str | Path] = [sys.executable, "-m", "streaming.runtime.worker"]
     collector = [sys.executable, "-m", "streaming.runtime.collector"]
     supervisor.start(
-        Service("delivery", [*worker, "delivery"], grace_seconds=60),
-        Service("consumers", [*worker, "consumers"], grace_seconds=30),
+        Service("delivery", [*worker, "delivery"], after=servers, grace_seconds=60),
+        Service("consumers", [*worker, "consumers"], after=servers, grace_seconds=30),
         # After the workers, so that it stops before them and they flush what it took in.
         Service("collector", collector, ready=lambda: _answers(f"{url}/health"), after=("delivery", "consumers")),
     )
 
 
-def start_dagster(supervisor: Supervisor, home: Path, say: Callable[[str], None]) -> None:
+def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], say: Callable[[str], None]) -> None:
     """Start the code server and the web server."""
     folder = prepare_dagster_home(home)
     port = _port("Dagster", urlsplit(load_settings().dagster_url).port or 3000, say)
@@ -80,6 +84,7 @@ def start_dagster(supervisor: Supervisor, home: Path, say: Callable[[str], None]
             "dagster-code",
             [*python, "dagster", "api", "grpc", "-m", CODE_LOCATION, "-h", LOOPBACK, "-p", str(code_port)],
             ready=lambda: accepts_connections(code_port),
+            after=servers,
         ),
         Service(
             "dagster-webserver",

@@ -29,9 +29,9 @@ def up(detach: bool) -> None:
     try:
         with Supervisor(home, say) as supervisor:
             supervisor.export(geo)
-            start_servers(supervisor, home, say)
-            start_stream(supervisor, say)
-            start_dagster(supervisor, home, say)
+            servers = start_servers(supervisor, home, say)
+            start_stream(supervisor, servers, say)
+            start_dagster(supervisor, home, servers, say)
             start_schedules(supervisor, home)
             show_addresses(home)
             if READY_FILE in os.environ:

@@ -190,6 +190,7 @@ class Supervisor:
     def _tick(self, seconds: float) -> None:
         """Look after every child once, then sleep until something happens, for `seconds` at most."""
         if self._stop_requested:
+            self._say("stopping")
             raise StopRequested
         changed = [child for child in self._children.values() if self._look_after(child)]
         if changed:
