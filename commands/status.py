@@ -1,14 +1,19 @@
-"""`./run status`: what runs in this home, and how far the stream's consumers are behind."""
+"""`./run status`: what runs in this home, how far the stream's consumers are behind, and what the ledger says."""
 
 import json
 import sys
+from collections import Counter
 from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import click
+import pyarrow.dataset
 from rich.console import Console
 from rich.table import Table
 
+from streaming.domain.tables import EVENT_LEDGER
 from streaming.edges.event_stream import EVENTS, HIGH_INTENT, StreamUnavailable
 from streaming.edges.redis_stream import open_event_stream
 from streaming.runtime.supervisor import running_processes, running_system
@@ -21,7 +26,10 @@ CONSUMERS = ((EVENTS, "delivery"), (EVENTS, "last_access"), (EVENTS, "high_inten
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def status(as_json: bool) -> None:
-    """Show processes, addresses and backlog; exit status 0 when all of it is well, else 1."""
+    """Show processes, addresses, backlog and ledger; status 0 when all of it is well, else 1.
+
+    Well means that every process is ready, the stream answers, and no hour of the ledger is red.
+    """
     report = describe(load_settings())
     if as_json:
         click.echo(json.dumps(report))
@@ -32,10 +40,11 @@ def status(as_json: bool) -> None:
 
 
 def describe(settings: Settings) -> dict[str, Any]:
-    """The state of the platform: healthy, home, processes, addresses, backlog."""
+    """The state of the platform: healthy, home, processes, addresses, backlog, ledger (hours by state)."""
+    report = {"home": str(settings.home), "ledger": _ledger_hours(settings)}
     system = running_system(settings.home)
     if system is None:
-        return {"healthy": False, "home": str(settings.home), "processes": {}, "addresses": {}, "backlog": []}
+        return {**report, "healthy": False, "processes": {}, "addresses": {}, "backlog": []}
     processes = {
         identity.name: {"pid": identity.pid, "state": _state(identity.process() is not None, identity.name, system)}
         for identity in running_processes(settings.home)
@@ -44,9 +53,10 @@ def describe(settings: Settings) -> dict[str, Any]:
         backlog, stream_answers = _backlog(settings), True
     except StreamUnavailable:
         backlog, stream_answers = [], False
+    all_ready = all(process["state"] == "ready" for process in processes.values())
     return {
-        "healthy": stream_answers and all(process["state"] == "ready" for process in processes.values()),
-        "home": str(settings.home),
+        **report,
+        "healthy": stream_answers and all_ready and "red" not in report["ledger"],
         "processes": processes,
         "addresses": {name: system["environment"][name] for name in ADDRESSES if name in system["environment"]},
         "backlog": backlog,
@@ -91,6 +101,15 @@ def _backlog(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
+def _ledger_hours(settings: Settings) -> dict[str, int]:
+    """Arrival hours by the state of their ledger."""
+    folder = settings.lake / EVENT_LEDGER.prefix
+    if not folder.exists():
+        return {}
+    states = pyarrow.dataset.dataset(folder, format="parquet").to_table(columns=["state"])
+    return dict(Counter(states["state"].to_pylist()))
+
+
 def _show(report: dict[str, Any]) -> None:
     console = Console()
     if not report["processes"]:
@@ -102,9 +121,13 @@ def _show(report: dict[str, Any]) -> None:
     addresses = Table("address", "")
     for name, address in report["addresses"].items():
         addresses.add_row(name, address)
-    backlog = Table("stream", "consumer", "shard", "records behind", "oldest, s")
-    for row in report["backlog"]:
-        cells = (row["stream"], row["consumer"], row["shard"], row["records"], f"{row['oldest_age_seconds']:.1f}")
-        backlog.add_row(*map(str, cells))
-    for table in (processes, addresses, backlog):
+    backlog = Table("stream", "consumer", "records behind, by shard", "oldest, s")
+    for (stream, consumer), rows in groupby(report["backlog"], key=itemgetter("stream", "consumer")):
+        shards = list(rows)
+        oldest = max(shard["oldest_age_seconds"] for shard in shards)
+        backlog.add_row(stream, consumer, "  ".join(str(shard["records"]) for shard in shards), f"{oldest:.1f}")
+    ledger = Table("ledger", "hours")
+    for state, hours in report["ledger"].items():
+        ledger.add_row(state, str(hours))
+    for table in (processes, addresses, backlog, ledger):
         console.print(table)
