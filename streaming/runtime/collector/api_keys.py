@@ -23,12 +23,15 @@ class ApiKey(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Sender:
-    """A known sender: its key, and the bucket of tokens that its quota fills."""
+    """Who sends: the pixel it may send for, None for any; and the bucket of tokens that its quota fills."""
 
-    def __init__(self, key: ApiKey) -> None:
-        self.key = key
-        self._rate = key.events_per_second
-        self._burst = max(self._rate or 0.0, MAX_EVENTS)
+    def __init__(
+        self, pixel_id: str | None = None, events_per_second: float | None = None, trust_payload_ip: bool = False
+    ) -> None:
+        self.pixel_id = pixel_id
+        self.trust_payload_ip = trust_payload_ip
+        self._rate = events_per_second
+        self._burst = max(events_per_second or 0.0, MAX_EVENTS)
         self._tokens = self._burst
         self._filled_at = time.monotonic()
 
@@ -53,16 +56,17 @@ class ApiKeys:
     """The keys of a deployment; without a key file everyone may send, for any pixel."""
 
     def __init__(self, file: Path | None) -> None:
-        self._senders = None if file is None else {_digest(key): Sender(entry) for key, entry in _load(file).items()}
+        self._anyone = Sender() if file is None else None
+        self._senders = {_digest(key): Sender(**msgspec.structs.asdict(entry)) for key, entry in _load(file).items()}
 
-    def sender(self, request: Request) -> Sender | None:
-        """The sender of a request; None where the deployment has no keys.
+    def sender(self, request: Request) -> Sender:
+        """The sender of a request.
 
         Raises:
-            Refusal: no key, or an unknown one.
+            Refusal: the deployment has keys, and the request has none of them.
         """
-        if self._senders is None:
-            return None
+        if self._anyone is not None:
+            return self._anyone
         text = request.headers.get("x-api-key") or request.query_params.get("key", "")
         sender = self._senders.get(_digest(text))
         if sender is None:
@@ -75,7 +79,9 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _load(file: Path) -> dict[str, ApiKey]:
+def _load(file: Path | None) -> dict[str, ApiKey]:
+    if file is None:
+        return {}
     try:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, ApiKey])
     except (OSError, msgspec.MsgspecError) as error:

@@ -64,7 +64,7 @@ class Collector:
         self._addresses = ClientAddress(settings.trusted_proxies)
         self._samples = RefusedSamples(settings.home / "refused")
         self._prober = ThreadPoolExecutor(1, "stream-probe")
-        self._probe: asyncio.Future[int] | None = None
+        self._probe: asyncio.Future[int | None] | None = None
         self._metrics = Metrics()
 
     def application(self) -> Starlette:
@@ -92,11 +92,9 @@ class Collector:
         sender = self._keys.sender(request)
         request.state.body = body = await self._bodies.read(request)
         texts = split_events(body)
-        if sender is not None:
-            sender.admit(len(texts))
+        sender.admit(len(texts))
         arrival = datetime.now(UTC)
-        pixel_id = None if sender is None else sender.key.pixel_id
-        admission = admit(self._contract, texts, arrival, self._settings.start, pixel_id, holds_array(body))
+        admission = admit(self._contract, texts, arrival, self._settings.start, sender.pixel_id, holds_array(body))
         partial = request.query_params.get("partial") == "true"
         if admission.refused and not partial:
             raise invalid_events(admission.refused)
@@ -106,7 +104,8 @@ class Collector:
         answer: dict[str, Any] = {"accepted": len(records), "record_ids": [record.record_id for record in records]}
         if partial:
             answer["refused"] = [{"index": e.place or 0, "errors": e.errors()} for e in admission.refused]
-            self._note_refused(request, admission.refused, {"refused": answer["refused"]})
+            if admission.refused:
+                self._note_refused(request, admission.refused, {"refused": answer["refused"]})
         return Response(orjson.dumps(answer), media_type="application/json")
 
     async def get_health(self, _request: Request) -> Response:
@@ -130,13 +129,13 @@ class Collector:
         self._prober.shutdown(wait=False, cancel_futures=True)
 
     def _stamped(
-        self, request: Request, sender: Sender | None, events: Sequence[GoodEvent], arrival: datetime
+        self, request: Request, sender: Sender, events: Sequence[GoodEvent], arrival: datetime
     ) -> list[StampedRecord]:
         """The records of the events in their envelopes. Where the payload's address is trusted and there, the
         envelope has none."""
-        peer = request.client.host if request.client else ""
-        address = self._addresses.of(peer, request.headers.getlist("x-forwarded-for"))
-        trusted = self._settings.trust_payload_ip or (sender is not None and sender.key.trust_payload_ip)
+        assert request.client is not None
+        address = self._addresses.of(request.client.host, request.headers.getlist("x-forwarded-for"))
+        trusted = self._settings.trust_payload_ip or sender.trust_payload_ip
         at = format_timestamp(arrival)
         return [
             StampedRecord(
@@ -152,11 +151,14 @@ class Collector:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 return await asyncio.shield(self._probe)
-        except (TimeoutError, StreamUnavailable):
+        except TimeoutError:
             return None
 
-    def _undelivered(self) -> int:
-        return sum(backlog.records for backlog in self._stream.backlog().values())
+    def _undelivered(self) -> int | None:
+        try:
+            return sum(backlog.records for backlog in self._stream.backlog().values())
+        except StreamUnavailable:
+            return None
 
     async def _refuse(self, request: Request, refusal: Exception) -> Response:
         assert isinstance(refusal, Refusal)

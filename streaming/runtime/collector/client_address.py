@@ -1,6 +1,7 @@
 """Who is really calling: the connection's address, or what a trusted proxy says it is."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from streaming.settings import SettingError
@@ -28,10 +29,8 @@ class ClientAddress:
             peer: address of the connection.
             forwarded_for: every X-Forwarded-For header, in order.
         """
-        if not self._trusted:
-            return peer
         address = _plain(peer)
-        hops = [hop.strip() for header in forwarded_for for hop in header.split(",")]
+        hops = [hop.strip() for header in forwarded_for for hop in header.split(",")] if self._trusted else []
         while hops and self._is_trusted(address):
             try:
                 address = _plain(hops.pop())
@@ -43,8 +42,9 @@ class ClientAddress:
         return any(address in network for network in self._trusted)
 
 
+@lru_cache(maxsize=10_000)
 def _plain(text: str) -> Address:
-    """The address; one of IPv4 mapped into IPv6 as IPv4."""
-    address = ip_address(text)
+    """The address without its zone; one of IPv4 mapped into IPv6 as IPv4."""
+    address = ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import zlib
 
 import msgspec
@@ -24,6 +25,7 @@ _CLOSE = {"connection": "close"}
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _scan = json.JSONDecoder().raw_decode
+_space = re.compile(r"[ \t\r\n]*").match
 
 
 class BodyReader:
@@ -108,7 +110,7 @@ def _split_leniently(text: bytes) -> list[bytes]:
     """Split an array in which some events are no strict JSON, so that a fault is theirs and not their neighbours'."""
     characters = text.decode("utf-8", "surrogateescape")
     events: list[bytes] = []
-    position = _skip_space(characters, 1)
+    position = _after_space(characters, 1)
     while len(events) <= MAX_EVENTS:
         try:
             _, end = _scan(characters, position)
@@ -117,21 +119,20 @@ def _split_leniently(text: bytes) -> list[bytes]:
         except ValueError as error:
             raise _invalid(len(events), FailureType.MALFORMED_JSON, str(error)) from None
         events.append(characters[position:end].encode("utf-8", "surrogateescape"))
-        position = _skip_space(characters, end)
+        position = _after_space(characters, end)
         separator = characters[position : position + 1]
         if separator == "]" and position + 1 == len(characters):
             return events
         if separator != ",":
             reason = f"expected ',' or the array's end at character {position}"
             raise _invalid(len(events) - 1, FailureType.MALFORMED_JSON, reason)
-        position = _skip_space(characters, position + 1)
+        position = _after_space(characters, position + 1)
     raise _too_many()
 
 
-def _skip_space(characters: str, position: int) -> int:
-    while characters[position : position + 1] in (" ", "\t", "\r", "\n"):
-        position += 1
-    return position
+def _after_space(characters: str, position: int) -> int:
+    space = _space(characters, position)
+    return position if space is None else space.end()
 
 
 def _gunzip(body: bytes) -> bytes:

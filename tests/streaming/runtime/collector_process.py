@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from streaming.domain.envelope import Envelope, open_record
-from streaming.edges.event_stream import EVENTS
+from streaming.edges.event_stream import EVENTS, StreamRecord
 from streaming.edges.redis_stream import RedisEventStream
 from streaming.runtime.servers import LOOPBACK, free_port
 from streaming.settings import ROOT
@@ -54,8 +55,11 @@ class CollectorProcess:
 
     def envelopes(self) -> list[Envelope]:
         """Everything on the stream."""
-        batches = [self.stream.get_records(shard, None, 10_000, 0) for shard in self.stream.list_shards()]
-        return [open_record(record.data, record.arrival) for batch in batches for record in batch.records]
+        return [
+            open_record(record.data, record.arrival)
+            for shard in self.stream.list_shards()
+            for record in self._records(shard)
+        ]
 
     def metrics(self) -> dict[str, float]:
         """Each sample by its name with labels."""
@@ -79,6 +83,12 @@ class CollectorProcess:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+    def _records(self, shard: str) -> Iterator[StreamRecord]:
+        after: str | None = None
+        while records := self.stream.get_records(shard, after, 1_000, 0).records:
+            yield from records
+            after = records[-1].sequence_number
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + 20

@@ -188,6 +188,13 @@ def test_a_refused_request_leaves_a_sample_and_no_payload_in_the_log(collector: 
     assert collector.envelopes() == []
 
 
+def test_a_partial_request_without_faults_leaves_no_sample(stream_redis_url: str, tmp_path: Path) -> None:
+    with CollectorProcess(stream_redis_url, tmp_path, **START) as collector:
+        assert collector.post(ONE, params={"partial": "true"}).json()["refused"] == []
+        assert collector.terminate() == 0
+    assert list((tmp_path / "refused").iterdir()) == []
+
+
 def test_samples_are_a_bounded_ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = iter(range(10_000))
     monkeypatch.setattr(time, "time", lambda: float(next(moment)))

@@ -76,6 +76,7 @@ def test_a_trusted_proxy_names_the_client(start_collector: Callable[..., Collect
         ("10.0.0.7", ["2001:db8::1"], "2001:db8::1"),
         ("::ffff:10.0.0.7", ["::ffff:203.0.113.9"], "203.0.113.9"),
         ("10.0.0.7", ["10.0.0.9"], "10.0.0.9"),
+        ("fe80::1%eth0", [], "fe80::1"),
     ],
 )
 def test_the_right_most_address_that_is_no_proxy_of_ours(peer: str, headers: list[str], address: str) -> None:
