@@ -108,11 +108,18 @@ class _Sender:
                 yield chunk
                 due += chunk.events / rate if rate else 0.0
             elif self._stream is not None:
-                await asyncio.to_thread(self._stream.put_records, chunk)
+                await self._put_past_collector(self._stream, chunk)
             while rate and not self._stop.is_set() and (early := due - time.monotonic()) > 0:
                 await asyncio.sleep(min(early, REPORT_SECONDS))
             if self._stop.is_set():
                 return
+
+    async def _put_past_collector(self, stream: EventStream, records: list[tuple[str, bytes]]) -> None:
+        while records and not self._stop.is_set():
+            results = await asyncio.to_thread(stream.put_records, records)
+            records = [record for record, result in zip(records, results, strict=True) if result.error_code]
+            if records:
+                await asyncio.sleep(FIRST_PAUSE_SECONDS)
 
     def _chunks(self) -> Iterator[_Request | list[tuple[str, bytes]]]:
         """Good events in requests of a batch, each bad one in a request of its own, those for the stream in lists."""
@@ -179,7 +186,8 @@ class _Sender:
             attempt += 1
             self._result.retries += 1
             wanted = 0.0 if response is None else float(response.headers.get("retry-after", 0))
-            await asyncio.sleep(max(wanted, pause_seconds(attempt - 1, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)))
+            pause = pause_seconds(attempt - 1, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+            await asyncio.sleep(max(min(wanted, MAX_PAUSE_SECONDS), pause))
 
     async def _report(self) -> None:
         while True:
