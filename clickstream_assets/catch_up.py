@@ -92,9 +92,10 @@ def main() -> None:
     """
     settings = load_settings()
     definitions = build_definitions(settings)
-    with dg.DagsterInstance.get() as instance, dg.build_resources(local_resources(settings), instance) as edges:
+    needed = {role: local_resources(settings)[role] for role in ("lake", "delivery", "catalog_database")}
+    with dg.DagsterInstance.get() as instance, dg.build_resources(needed, instance) as edges:
         catch_up = CatchUp(definitions, Partitions.since(settings.start), instance)
-        catch_up.run(edges.lake, edges.delivery.caught_up_to())
+        catch_up.run(edges.lake, edges.delivery.progress().caught_up_to)
         tables = summary(edges.catalog_database.file)
     print(json.dumps(tables))  # noqa: T201
     if catch_up.failed_runs and tables["balanced"]:

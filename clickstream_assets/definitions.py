@@ -17,7 +17,7 @@ from clickstream_assets.partitions import Partitions
 from clickstream_assets.schedules import SCHEDULES
 from clickstream_assets.sensors import sensors
 from resources.catalog import DuckDBCatalogResource
-from resources.event_stream import RedisDeliveryProgressResource
+from resources.event_stream import RedisDeliveryResource
 from resources.lake import LocalLakeResource
 from resources.look_ups import EnrichmentSourcesResource
 from resources.user_cache import RedisUserCacheResource
@@ -67,6 +67,6 @@ def local_resources(settings: Settings) -> dict[str, Any]:
         "catalog_database": DuckDBCatalogResource(file=str(settings.home / "catalog.duckdb"), root=root),
         "users_db": MySqlUsersDbResource(),
         "user_cache": RedisUserCacheResource(),
-        "delivery": RedisDeliveryProgressResource(),
+        "delivery": RedisDeliveryResource(),
         "look_ups": EnrichmentSourcesResource(),
     }

@@ -9,7 +9,7 @@ from clickstream_assets.aggregates.unload import DAY
 from clickstream_assets.jobs import AGGREGATE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
 from clickstream_assets.partitions import day_ranges, hour_ranges
 from clickstream_assets.requests import is_running, range_requests
-from resources.event_stream import DeliveryProgress
+from resources.event_stream import Delivery
 from resources.lake import Lake
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
@@ -17,19 +17,19 @@ RUNNING = dg.DefaultScheduleStatus.RUNNING
 
 @dg.schedule(job_name=SETTLE, cron_schedule="2 * * * *", default_status=RUNNING)
 def seal_closed_hours(
-    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[DeliveryProgress]
+    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[Delivery]
 ) -> Iterator[dg.RunRequest]:
     """Every hour, seal and balance the hours that delivery is done with."""
-    hours = pending.arrival_hours(lake, delivery.caught_up_to()).closed
+    hours = pending.arrival_hours(lake, delivery.progress().caught_up_to).closed
     yield from range_requests(hour_ranges(hours), "delivery is done with these hours")
 
 
 @dg.schedule(job_name=SETTLE, cron_schedule="*/5 * * * *", default_status=RUNNING)
 def balance_open_hours(
-    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[DeliveryProgress]
+    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[Delivery]
 ) -> Iterator[dg.RunRequest]:
     """Every five minutes, balance the hours that are still open as far as delivery has come."""
-    hours = pending.arrival_hours(lake, delivery.caught_up_to()).open
+    hours = pending.arrival_hours(lake, delivery.progress().caught_up_to).open
     if not is_running(SETTLE, context.instance):
         yield from range_requests(hour_ranges(hours), "these hours are open", ["failed_events", "event_ledger"])
 

@@ -17,7 +17,7 @@ from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unre
 from clickstream_assets.jobs import AGGREGATE, FLATTEN, SETTLE
 from clickstream_assets.partitions import Partitions, day_ranges, hour_key, hour_of_key, hour_ranges
 from clickstream_assets.requests import is_running, range_requests
-from resources.event_stream import DeliveryProgress
+from resources.event_stream import Delivery
 from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_EVENTS
 
@@ -42,12 +42,12 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
 
     @dg.sensor(job_name=SETTLE, minimum_interval_seconds=60, default_status=RUNNING)
     def reopen_late_hours(
-        context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[DeliveryProgress]
+        context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[Delivery]
     ) -> dg.SensorResult | dg.SkipReason:
         """Sealed hours to which more has come are sealed and balanced anew."""
         if is_running(SETTLE, context.instance):
             return dg.SkipReason("hours of arrival are being settled")
-        stale = pending.arrival_hours(lake, delivery.caught_up_to()).closed
+        stale = pending.arrival_hours(lake, delivery.progress().caught_up_to).closed
         late = [hour for hour in stale if lake.partition(ENRICHED_EVENTS, hour)]
         attempt = str(max((arrivals_changed_at(hour, lake) for hour in late), default=0))
         requests = range_requests(hour_ranges(late), "files came after the seal", attempt=attempt)

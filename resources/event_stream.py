@@ -1,24 +1,51 @@
-"""The event stream as the tables see it: how far delivery has come."""
+"""The event stream as the tables see it: how far delivery to the lake has come."""
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import dagster as dg
 
 from streaming.edges.event_stream import EVENTS
-from streaming.edges.redis_stream import DELIVERY, RedisEventStream, open_event_stream
+from streaming.edges.redis_stream import DELIVERY, Checkpoint, RedisEventStream, open_event_stream
 from streaming.settings import load_settings
 
+# Delivery names a file after its shard and the first and last sequence number in it.
+_DELIVERED = re.compile(r"(?P<shard>shardId-\d+)-\d+-\d+-(?P<last>\d+-\d+)\..+")
 
-class DeliveryProgress(Protocol):
-    """Tells how far delivery to the lake has come."""
 
+class DeliveryProgress(NamedTuple):
+    """How far delivery is in every shard."""
+
+    checkpoints: Mapping[str, Checkpoint]
+
+    @property
     def caught_up_to(self) -> datetime | None:
         """Every record that arrived before this moment is in the lake; None while a shard was never delivered."""
+        moments = [checkpoint.caught_up_to for checkpoint in self.checkpoints.values()]
+        known = [moment for moment in moments if moment is not None]
+        return min(known) if known and len(known) == len(moments) else None
+
+    def has_passed(self, file: Path) -> bool:
+        """Whether delivery is done with what a landing file holds: its flush is whole. Repairs always are."""
+        named = _DELIVERED.fullmatch(file.name)
+        if named is None:
+            return True
+        checkpoint = self.checkpoints.get(named["shard"])
+        return checkpoint is not None and named["last"] <= (checkpoint.sequence_number or "")
 
 
-class RedisDeliveryProgress:
-    """Reads the checkpoints that delivery keeps beside the stream on Redis.
+class Delivery(Protocol):
+    """Delivery of the event stream to the lake."""
+
+    def progress(self) -> DeliveryProgress:
+        """How far it is now."""
+
+
+class RedisDelivery:
+    """Delivery that keeps its checkpoints beside the stream on Redis.
 
     Raises:
         StreamUnavailable: Redis does not answer.
@@ -27,14 +54,12 @@ class RedisDeliveryProgress:
     def __init__(self, stream: RedisEventStream) -> None:
         self._stream = stream
 
-    def caught_up_to(self) -> datetime | None:
-        moments = [checkpoint.caught_up_to for checkpoint in self._stream.checkpoints(DELIVERY).values()]
-        known = [moment for moment in moments if moment is not None]
-        return min(known) if len(known) == len(moments) else None
+    def progress(self) -> DeliveryProgress:
+        return DeliveryProgress(self._stream.checkpoints(DELIVERY))
 
 
-class RedisDeliveryProgressResource(dg.ConfigurableResource[RedisDeliveryProgress]):
+class RedisDeliveryResource(dg.ConfigurableResource[RedisDelivery]):
     """Delivery's checkpoints on the stream's Redis, whose address may hold a password and so is not configuration."""
 
-    def create_resource(self, context: dg.InitResourceContext) -> RedisDeliveryProgress:
-        return RedisDeliveryProgress(open_event_stream(load_settings(), EVENTS))
+    def create_resource(self, context: dg.InitResourceContext) -> RedisDelivery:
+        return RedisDelivery(open_event_stream(load_settings(), EVENTS))

@@ -11,7 +11,7 @@ from clickstream_assets.checks import Verdict, evaluate_partitions
 from clickstream_assets.enriched.seal import has_arrivals, is_closed, seal_hour
 from clickstream_assets.metadata import parquet_metadata, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
-from resources.event_stream import DeliveryProgress
+from resources.event_stream import Delivery
 from resources.lake import Lake, partition_file
 from resources.look_ups import EnrichmentSources
 from resources.warehouse import Warehouse
@@ -55,7 +55,7 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         config: SealConfig,
         lake: dg.ResourceParam[Lake],
         warehouse: dg.ResourceParam[Warehouse],
-        delivery: dg.ResourceParam[DeliveryProgress],
+        delivery: dg.ResourceParam[Delivery],
         look_ups: dg.ResourceParam[EnrichmentSources],
     ) -> Iterator[Any]:
         """Every record of an hour of arrival once, sealed into one sorted file when delivery is done with the hour.
@@ -63,7 +63,7 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         What delivery left out is enriched first. A backfill enriches the hour anew from raw, with the customers and
         the geo data of now. An hour that is still open is left as it is.
         """
-        caught_up_to = delivery.caught_up_to()
+        caught_up_to = delivery.progress().caught_up_to
         from_raw = True if config.from_raw is None and BACKFILL_TAG in context.run.tags else config.from_raw
         verdicts = {}
         for key in context.partition_keys:

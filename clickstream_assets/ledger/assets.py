@@ -10,7 +10,7 @@ from clickstream_assets.enriched.seal import has_arrivals
 from clickstream_assets.ledger.balance import Balance, publish_balance
 from clickstream_assets.metadata import Metadata, spark_bars, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
-from resources.event_stream import DeliveryProgress
+from resources.event_stream import Delivery
 from resources.lake import Lake
 from resources.warehouse import Warehouse
 from streaming.domain.tables import EVENT_LEDGER
@@ -44,18 +44,18 @@ def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext,
         lake: dg.ResourceParam[Lake],
         warehouse: dg.ResourceParam[Warehouse],
-        delivery: dg.ResourceParam[DeliveryProgress],
+        delivery: dg.ResourceParam[Delivery],
     ) -> Iterator[Any]:
         """What became of every record of an hour of arrival, by identity; and the event hours its events belong to.
 
         Open until every shard's delivery has passed the hour's end, then balanced or red.
         """
-        caught_up_to = delivery.caught_up_to()
+        progress = delivery.progress()
         verdicts = {}
         for key in context.partition_keys:
             hour = hour_of_key(key)
             if has_arrivals(hour, lake):
-                balance = publish_balance(hour, lake, warehouse, caught_up_to)
+                balance = publish_balance(hour, lake, warehouse, progress)
                 context.add_asset_metadata(_metadata(balance), partition_key=key)
                 verdicts[key] = Verdict(balance.state != "red", _counts(balance))
         yield from evaluate_partitions(context, BALANCE_CHECK, verdicts)

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.raw import RAW_IDENTITIES
 from clickstream_assets.enriched.seal import GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
+from resources.event_stream import DeliveryProgress
 from resources.lake import Lake, modified_at, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, RAW_EVENTS
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-_ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class TouchedHour(NamedTuple):
@@ -42,25 +42,26 @@ class Balance(NamedTuple):
     version: str
 
 
-def publish_balance(hour: datetime, lake: Lake, warehouse: Warehouse, caught_up_to: datetime | None) -> Balance:
+def publish_balance(hour: datetime, lake: Lake, warehouse: Warehouse, progress: DeliveryProgress) -> Balance:
     """Write the ledger of an hour.
 
-    An open hour is compared as far as delivery has come in every shard. The file is dated by the moment up to which
-    it accounts for the hour: arrivals after that make it stale, and so does the end of an hour that was open.
+    What delivery has in flight, its files half written, is left out on all sides. The file is dated by the moment up to
+    which it accounts for the hour: arrivals after that make it stale, and so does the end of an hour that was open.
     """
-    closed = is_closed(hour, caught_up_to)
-    as_of = accounts_until(hour, lake) if closed else _nanoseconds(caught_up_to or _NEVER)
-    compared_until = _ALWAYS if closed else caught_up_to or _NEVER
+    closed = is_closed(hour, progress.caught_up_to)
+    as_of = accounts_until(hour, lake) if closed else _nanoseconds(progress.caught_up_to or _NEVER)
+    raw = lake.list_hour(RAW_EVENTS.prefix, hour)
+    in_flight = [] if closed else [file for file in raw if not progress.has_passed(file)]
     previous, failed = lake.partition(EVENT_LEDGER, hour), lake.partition(FAILED_EVENTS, hour)
     sources = {
-        "raw_events": Source(RAW_IDENTITIES, lake.list_hour(RAW_EVENTS.prefix, hour)),
+        "raw_events": Source(RAW_IDENTITIES, raw),
+        "in_flight": Source(RAW_IDENTITIES, in_flight),
         "enriched_events": Source(ENRICHED_EVENTS, enriched_files(hour, lake)),
         "failed_events": Source(FAILED_EVENTS, [failed] if failed else []),
         "previous": Source(EVENT_LEDGER, [previous] if previous else []),
     }
-    parameters = [_naive(hour), _naive(compared_until), closed]
     with lake.publishing(partition_file(EVENT_LEDGER, hour), as_of) as file:
-        warehouse.save(sql_file("ledger/event_ledger"), parameters, sources, file, {})
+        warehouse.save(sql_file("ledger/event_ledger"), [_naive(hour), closed], sources, file, {})
         return read_balances([file])[0]
 
 

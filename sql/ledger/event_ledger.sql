@@ -1,23 +1,24 @@
--- One row: the hour of arrival ?, compared by identity up to the moment ?, closed or not (?).
--- raw_events, enriched_events, failed_events: the hour's records; previous: the hour's ledger as it stands, if any.
+-- One row: the hour of arrival ?, compared by identity; whether it is closed (?).
+-- raw_events, enriched_events, failed_events: the hour's records; in_flight: those of raw that delivery is still writing;
+-- previous: the hour's ledger as it stands, if any.
 WITH params AS (
-  SELECT CAST(? AS TIMESTAMP) AS arrival_hour, CAST(? AS TIMESTAMP) AS compared_until, CAST(? AS BOOLEAN) AS closed
+  SELECT CAST(? AS TIMESTAMP) AS arrival_hour, CAST(? AS BOOLEAN) AS closed
 ),
 raw AS (
   SELECT r.record_id, COUNT(*) AS deliveries
   FROM raw_events r
-  WHERE r.arrival_timestamp < (SELECT compared_until FROM params)
+  WHERE NOT EXISTS (SELECT 1 FROM in_flight i WHERE i.record_id = r.record_id)
   GROUP BY r.record_id
 ),
 enriched AS (
   SELECT DISTINCT e.record_id
   FROM enriched_events e
-  WHERE e.arrival_timestamp < (SELECT compared_until FROM params)
+  WHERE NOT EXISTS (SELECT 1 FROM in_flight i WHERE i.record_id = e.record_id)
 ),
 failed AS (
   SELECT f.record_id, MIN(f.type) AS type
   FROM failed_events f
-  WHERE f.arrival_timestamp < (SELECT compared_until FROM params)
+  WHERE NOT EXISTS (SELECT 1 FROM in_flight i WHERE i.record_id = f.record_id)
     AND NOT EXISTS (SELECT 1 FROM enriched e WHERE e.record_id = f.record_id)
   GROUP BY f.record_id
 ),

@@ -4,12 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import Place
 from streaming.edges.look_ups import Found
+from streaming.edges.redis_stream import Checkpoint
 
 NOW = datetime(2026, 11, 20, 10, 5, tzinfo=UTC)
+
+
+def caught_up(moment: datetime | None, **sequence_numbers: str) -> DeliveryProgress:
+    """Delivery that has come to a moment in all of two shards, and to sequence numbers in those that are named."""
+    shards = {"shardId-000000000000", "shardId-000000000001", *sequence_numbers}
+    return DeliveryProgress({shard: Checkpoint(sequence_numbers.get(shard), moment) for shard in shards})
 
 
 class KnownLookUps:

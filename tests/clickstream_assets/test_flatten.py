@@ -20,17 +20,18 @@ from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import FLATTENED_EVENTS
 from streaming.edges.parquet import arrow_schema
-from tests.clickstream_assets.conftest import NOW
+from tests.clickstream_assets.conftest import NOW, caught_up
 from tests.landing import Delivery, delivery, land
 
 HOUR = hour_of(NOW)
 LONG_AFTER = NOW + timedelta(days=2)
+DONE = caught_up(LONG_AFTER)
 
 
 def settle(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     for hour in pending.arrival_hours(lake, LONG_AFTER).closed:
         seal(hour, lake, warehouse)
-        publish_balance(hour, lake, warehouse, LONG_AFTER)
+        publish_balance(hour, lake, warehouse, DONE)
 
 
 def flatten_pending(lake: Lake, warehouse: DuckDBWarehouse) -> list[datetime]:
@@ -158,7 +159,10 @@ def test_deduplication_agrees_with_pandas(
     flatten_pending(lake, warehouse)
 
     expected = pd.DataFrame(
-        [(f"{d.arrival}", len(d.reasons), d.record_id, click) for d, (click, _, _) in zip(deliveries, clicks, strict=True)],
+        [
+            (f"{d.arrival}", len(d.reasons), d.record_id, click)
+            for d, (click, _, _) in zip(deliveries, clicks, strict=True)
+        ],
         columns=["arrival", "reasons", "record_id", "click"],
     )
     kept = expected.sort_values(["arrival", "reasons", "record_id"]).drop_duplicates("click")["record_id"]

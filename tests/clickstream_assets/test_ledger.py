@@ -10,11 +10,11 @@ from clickstream_assets.ledger.balance import publish_balance
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of, hour_prefix
-from tests.clickstream_assets.conftest import NOW
+from tests.clickstream_assets.conftest import NOW, caught_up
 from tests.landing import Delivery, delivery, land
 
 HOUR = hour_of(NOW)
-LONG_AFTER = NOW + timedelta(hours=5)
+DONE = caught_up(NOW + timedelta(hours=5))
 BAD = Delivery(b'{"bad": 1}', NOW, "f" * 32)
 
 
@@ -23,7 +23,7 @@ def test_every_record_in_exactly_one_place_is_balanced(lake: Lake, warehouse: Du
     land(lake, [twice, twice, delivery(NOW, "a", NOW + timedelta(seconds=1)), BAD], "one")
     publish_failed_events(HOUR, lake, warehouse)
 
-    balance = publish_balance(HOUR, lake, warehouse, LONG_AFTER)
+    balance = publish_balance(HOUR, lake, warehouse, DONE)
 
     assert balance.state == "balanced"
     assert (balance.raw_records, balance.enriched_records, balance.failed_records) == (3, 2, 1)
@@ -35,7 +35,7 @@ def test_a_deficit_of_one_is_red(lake: Lake, warehouse: DuckDBWarehouse) -> None
     land(lake, [delivery(NOW, f"click-{i}", NOW) for i in range(100)], "one")
     land(lake, [delivery(NOW, "lost", NOW)], "two", enriched=False)
 
-    balance = publish_balance(HOUR, lake, warehouse, LONG_AFTER)
+    balance = publish_balance(HOUR, lake, warehouse, DONE)
 
     assert (balance.state, balance.missing_records, balance.unknown_records) == ("red", 1, 0)
 
@@ -46,7 +46,7 @@ def test_equal_counts_of_different_records_are_red(lake: Lake, warehouse: DuckDB
     land(lake, [delivery(NOW, "c", NOW)], "three")
     lake.path(f"{hour_prefix('raw', HOUR)}/three.json.gz").unlink()
 
-    balance = publish_balance(HOUR, lake, warehouse, LONG_AFTER)
+    balance = publish_balance(HOUR, lake, warehouse, DONE)
 
     assert balance.raw_records == balance.enriched_records
     assert (balance.state, balance.missing_records, balance.unknown_records) == ("red", 1, 1)
@@ -57,31 +57,38 @@ def test_a_record_that_a_retry_landed_on_both_sides_counts_as_enriched(lake: Lak
     publish_failed_events(HOUR, lake, warehouse)
     land(lake, [Delivery(delivery(NOW, "a", NOW).event, NOW, BAD.record_id)], "two")
 
-    balance = publish_balance(HOUR, lake, warehouse, LONG_AFTER)
+    balance = publish_balance(HOUR, lake, warehouse, DONE)
 
     assert (balance.state, balance.enriched_records, balance.failed_records) == ("balanced", 1, 0)
 
 
-@pytest.mark.parametrize(("caught_up_to", "missing"), [(None, 0), (NOW, 0), (NOW + timedelta(minutes=1), 1)])
-def test_an_open_hour_is_compared_as_far_as_delivery_has_come(
-    lake: Lake, warehouse: DuckDBWarehouse, caught_up_to: object, missing: int
+@pytest.mark.parametrize(("delivered", "raw", "missing"), [("9-8", 1, 0), ("9-9", 2, 1)])
+def test_what_delivery_has_in_flight_is_left_out_of_an_open_hour(
+    lake: Lake, warehouse: DuckDBWarehouse, delivered: str, raw: int, missing: int
 ) -> None:
-    land(lake, [delivery(NOW, "on its way", NOW + timedelta(seconds=5))], "one", enriched=False)
+    shard = "shardId-000000000000"
+    land(lake, [delivery(NOW, "a", NOW)], f"{shard}-1-1-9-8")
+    land(lake, [delivery(NOW, "b", NOW)], f"{shard}-9-9-9-9", enriched=False)
 
-    balance = publish_balance(HOUR, lake, warehouse, caught_up_to)
+    balance = publish_balance(HOUR, lake, warehouse, caught_up(NOW, **{shard: delivered}))
 
-    assert (balance.state, balance.missing_records) == ("open", missing)
+    assert (balance.state, balance.raw_records, balance.missing_records) == ("open", raw, missing)
+
+
+def test_an_hour_is_open_while_a_shard_was_never_delivered(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    assert publish_balance(HOUR, lake, warehouse, caught_up(None)).state == "open"
 
 
 def test_the_version_of_an_event_hour_changes_with_its_rows_alone(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     old = NOW - timedelta(days=40)
     land(lake, [delivery(NOW, "a", NOW)], "one")
-    before = publish_balance(HOUR, lake, warehouse, LONG_AFTER)
+    before = publish_balance(HOUR, lake, warehouse, DONE)
     seal(HOUR, lake, warehouse)
-    assert publish_balance(HOUR, lake, warehouse, LONG_AFTER) == before
+    assert publish_balance(HOUR, lake, warehouse, DONE) == before
 
     land(lake, [delivery(old, "late", NOW)], "two")
-    after = publish_balance(HOUR, lake, warehouse, LONG_AFTER)
+    after = publish_balance(HOUR, lake, warehouse, DONE)
 
     assert after.touched_event_hours[1:] == before.touched_event_hours
     assert (after.touched_event_hours[0].event_hour, after.touched_event_hours[0].events) == (hour_of(old), 1)
@@ -89,9 +96,9 @@ def test_the_version_of_an_event_hour_changes_with_its_rows_alone(lake: Lake, wa
 
 def test_an_event_hour_that_lost_its_rows_is_remembered(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW - timedelta(hours=3), "a", NOW)], "one")
-    publish_balance(HOUR, lake, warehouse, LONG_AFTER)
+    publish_balance(HOUR, lake, warehouse, DONE)
     lake.path(f"{hour_prefix('enriched_landing', HOUR)}/one.parquet").unlink()
 
-    (touched,) = publish_balance(HOUR, lake, warehouse, LONG_AFTER).touched_event_hours
+    (touched,) = publish_balance(HOUR, lake, warehouse, DONE).touched_event_hours
 
     assert (touched.event_hour, touched.events) == (hour_of(NOW - timedelta(hours=3)), 0)

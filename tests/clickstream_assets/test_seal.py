@@ -16,11 +16,11 @@ from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_EVENTS, FAILED_EVENTS
 from streaming.edges.parquet import arrow_schema
-from tests.clickstream_assets.conftest import NOW, KnownLookUps
+from tests.clickstream_assets.conftest import NOW, KnownLookUps, caught_up
 from tests.landing import Delivery, delivery, land
 
 HOUR = hour_of(NOW)
-LONG_AFTER = NOW + timedelta(hours=5)
+DONE = caught_up(NOW + timedelta(hours=5))
 
 
 def sealed_file(lake: Lake) -> Path:
@@ -70,10 +70,15 @@ def test_what_delivery_left_out_is_enriched_before_the_seal(lake: Lake, warehous
     sealed = seal_hour(HOUR, lake, warehouse, KnownLookUps(), from_raw=None)
 
     assert (sealed.rows, sealed.healed, sealed.from_raw) == (2, 3, False)
-    names = dict(zip(*(pq.read_table(sealed_file(lake), partitioning=None)[c].to_pylist() for c in ("click_id", "name")), strict=True))
+    names = dict(
+        zip(
+            *(pq.read_table(sealed_file(lake), partitioning=None)[c].to_pylist() for c in ("click_id", "name")),
+            strict=True,
+        )
+    )
     assert names == {"a": "Semyon Ryan", "b": "Ada Lovelace"}
     publish_failed_events(HOUR, lake, warehouse)
-    assert publish_balance(HOUR, lake, warehouse, LONG_AFTER).state == "balanced"
+    assert publish_balance(HOUR, lake, warehouse, DONE).state == "balanced"
     types = pq.read_table(lake.path(partition_file(FAILED_EVENTS, HOUR)), partitioning=None)["type"].to_pylist()
     assert sorted(types) == ["malformed_json", "schema_violation"]
 
@@ -89,7 +94,7 @@ def test_healing_twice_finds_nothing_left(lake: Lake, warehouse: DuckDBWarehouse
 def test_a_later_file_reopens_the_hour(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     seal(HOUR, lake, warehouse)
-    publish_balance(HOUR, lake, warehouse, LONG_AFTER)
+    publish_balance(HOUR, lake, warehouse, DONE)
     assert not is_stale(HOUR, lake)
 
     land(lake, [delivery(NOW, "b", NOW)], "two")
