@@ -93,7 +93,8 @@ def _write(rows: pa.RecordBatchReader, form: str, output: Path | None) -> None:
                         writer.write(_csv_ready(pa.table(batch)))
             case "json":
                 for batch in rows:
-                    sink.writelines(_json(row) + b"\n" for row in batch.to_pylist())
+                    for row in batch.to_pylist():
+                        sink.write(_json(row) + b"\n")
             case "parquet":
                 with pq.ParquetWriter(sink, rows.schema, compression="zstd") as parquet:
                     for batch in rows:

@@ -103,7 +103,8 @@ class DuckDBCatalog:
                 options = f"format = 'newline_delimited', columns = {{{types}}}"
                 return f"read_json({self._files(table)}, {options}, {hive})"
             case "csv":
-                options = f"delim = '|', header = true, allow_quoted_nulls = false, columns = {{{types}}}"
+                form = "auto_detect = false, delim = '|', quote = '\"', escape = '\"', header = true"
+                options = f"{form}, allow_quoted_nulls = false, columns = {{{types}}}"
                 return f"read_csv({self._files(table)}, {options}, {hive})"
 
     def _files(self, table: Table) -> str:

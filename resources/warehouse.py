@@ -125,12 +125,9 @@ def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.D
     files = [str(file) for file in source.files]
     if not files:
         return connection.sql(empty_select(source.table))
-    # The stubs of read_json and read_csv know no lists, which both take.
     types = {column.name: column.type for column in source.table.columns}
     if source.table.format == "json":
-        return connection.read_json(files, columns=types, format="newline_delimited")  # type: ignore[arg-type]
-    if source.table.format == "csv":
-        return connection.read_csv(files, sep="|", header=True, columns=types)  # type: ignore[arg-type]
+        return connection.read_json(files, columns=types, format="newline_delimited")  # type: ignore[arg-type]  # takes lists
     return connection.from_parquet(files)
 
 

@@ -1,0 +1,71 @@
+"""`./run query`: SQL in, a table or a file out."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from commands.query import query
+from resources.lake import Lake
+from tests.clickstream_assets.conftest import NOW
+from tests.landing import delivery, land
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLICKSTREAM_HOME", str(tmp_path))
+    land(Lake(tmp_path / "lake"), [delivery(NOW, f"click-{i}", NOW, user_id=f"={i}") for i in range(3)], "one")
+    return tmp_path
+
+
+def run(*arguments: str, typed: str | None = None) -> tuple[int, str]:
+    result = CliRunner().invoke(query, arguments, input=typed)
+    return result.exit_code, result.output
+
+
+def test_a_table_for_people() -> None:
+    status, output = run("SELECT COUNT(*) AS events FROM enriched_events")
+    assert status == 0
+    assert "events" in output
+    assert "3" in output
+
+
+def test_csv_without_formulas() -> None:
+    assert run("SELECT user_id FROM enriched_events ORDER BY 1 LIMIT 1", "--format", "csv") == (
+        0,
+        '"user_id"\n"\'=0"\n',
+    )
+
+
+def test_json_a_line_an_object() -> None:
+    status, output = run("SELECT click_id, additional_data FROM enriched_events ORDER BY 1", "--format", "json")
+    assert status == 0
+    assert json.loads(output.splitlines()[0]) == {
+        "click_id": "click-0",
+        "additional_data": {"time_on_data": 83, "percent_viewed": 87.0, "product_id": 361482, "price": "694.83"},
+    }
+
+
+def test_parquet_into_a_file(home: Path) -> None:
+    file = home / "out.parquet"
+    assert run("SELECT * FROM enriched_events", "--format", "parquet", "--output", str(file))[0] == 0
+    assert pq.read_table(file).num_rows == 3
+    assert run("SELECT 1", "--format", "parquet")[0] == 2
+
+
+def test_sql_from_standard_input() -> None:
+    assert run("-", "--format", "json", typed="SELECT 1 AS one") == (0, '{"one": 1}\n')
+
+
+def test_an_unknown_table_names_those_there_are() -> None:
+    status, output = run("SELECT * FROM evnts")
+    assert status == 1
+    assert "Tables: actions_by_customer, enriched_events" in output
+
+
+def test_the_catalog_is_read_only() -> None:
+    status, output = run("CREATE TABLE t (i INT)")
+    assert status == 1
+    assert "read-only" in output

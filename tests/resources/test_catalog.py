@@ -1,0 +1,96 @@
+"""The catalog can be opened and queried at any time, and tells each table's rows once."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from clickstream_assets.catalog import CATALOGUED
+from clickstream_assets.enriched.seal import seal
+from resources.catalog import DuckDBCatalog
+from resources.lake import Lake
+from resources.warehouse import DuckDBWarehouse
+from streaming.domain.layout import hour_of
+from tests.clickstream_assets.conftest import NOW
+from tests.landing import delivery, land
+
+HOUR = hour_of(NOW)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, lake: Lake) -> DuckDBCatalog:
+    return DuckDBCatalog(tmp_path / "catalog.duckdb", lake)
+
+
+def ask(catalog: DuckDBCatalog, sql: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(catalog.file, read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_tables_without_files_are_empty_and_typed(catalog: DuckDBCatalog) -> None:
+    refreshed = catalog.refresh(CATALOGUED)
+    assert refreshed.views == refreshed.empty == [table.name for table in CATALOGUED]
+    for table in CATALOGUED:
+        described = ask(catalog, f'DESCRIBE SELECT * FROM "{table.name}"')
+        assert [row[0] for row in described][: len(table.columns)] == list(table.column_names)
+        assert ask(catalog, f'SELECT COUNT(*) FROM "{table.name}"') == [(0,)]
+
+
+def test_views_and_columns_say_what_they_are(catalog: DuckDBCatalog) -> None:
+    catalog.refresh(CATALOGUED)
+    uncommented = ask(
+        catalog, "SELECT table_name, column_name FROM duckdb_columns() WHERE comment IS NULL AND NOT internal"
+    )
+    assert uncommented == []
+    assert ask(catalog, "SELECT COUNT(*) FROM duckdb_views() WHERE comment IS NULL AND NOT internal") == [(0,)]
+
+
+def test_enriched_is_sealed_hours_and_the_landing_of_the_others(
+    catalog: DuckDBCatalog, lake: Lake, tmp_path: Path
+) -> None:
+    warehouse = DuckDBWarehouse(100_000_000, tmp_path)
+    count = "SELECT COUNT(*), COUNT(DISTINCT record_id) FROM enriched_events"
+    hours = [HOUR, HOUR + timedelta(hours=1), HOUR + timedelta(hours=2)]
+    for hour in hours:
+        land(lake, [delivery(hour, f"click-{number}", hour) for number in range(3)], "one")
+    catalog.refresh(CATALOGUED)
+    assert ask(catalog, count) == [(9, 9)]
+
+    for hour in hours:
+        seal(hour, lake, warehouse)
+        assert ask(catalog, count) == [(9, 9)]  # no refresh between a seal and the query
+        catalog.refresh(CATALOGUED)
+        assert ask(catalog, count) == [(9, 9)]
+    land(lake, [delivery(NOW, "new", hours[-1] + timedelta(hours=1))], "two")
+    assert ask(catalog, count) == [(10, 10)]
+
+
+def test_partition_columns_are_numbers(catalog: DuckDBCatalog, lake: Lake) -> None:
+    morning = NOW.replace(hour=7)
+    land(lake, [delivery(morning, "a", morning)], "one")
+    catalog.refresh(CATALOGUED)
+    assert ask(catalog, "SELECT COUNT(*) FROM raw_events WHERE month = 11 AND hour = 7") == [(1,)]
+
+
+def test_another_process_reads_while_it_is_refreshed(catalog: DuckDBCatalog, lake: Lake) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    catalog.refresh(CATALOGUED)
+    reader = (
+        "import duckdb, sys\n"
+        "for _ in range(20):\n"
+        "    with duckdb.connect(sys.argv[1], read_only=True) as c:\n"
+        "        assert c.execute('SELECT COUNT(*) FROM enriched_events').fetchall() == [(1,)]\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", reader, str(catalog.file)])
+    while process.poll() is None:
+        catalog.refresh(CATALOGUED)
+    assert process.returncode == 0
+    assert [file.name for file in catalog.file.parent.glob("*duckdb*")] == ["catalog.duckdb"]
