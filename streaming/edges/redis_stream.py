@@ -40,6 +40,7 @@ DELIVERY = "delivery"
 _TIMEOUT_SECONDS = 1.5
 _MAX_WAIT_SECONDS = 1.0
 _MAX_READ_BYTES = 4_000_000
+_LARGE_RECORD_BYTES = 65_536
 # Above this share of maxmemory, what is delivered is trimmed without regard to the retention.
 _MEMORY_PRESSURE = 0.7
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -320,7 +321,7 @@ class RedisEventStream:
 
     def _read(self, shard: str, after: str | None, limit: int) -> ShardBatch:
         # Redis can only bound a read by records; the bytes are bounded by the largest record of the read before.
-        limit = max(1, min(limit, _MAX_READ_BYTES // self._largest.get(shard, 1)))
+        limit = max(1, min(limit, _MAX_READ_BYTES // self._largest.get(shard, _LARGE_RECORD_BYTES)))
         # The clock before the records: what arrives between the two has a later arrival.
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()

@@ -1,5 +1,6 @@
 """What the Redis stream adds to the contract: bound, leases, checkpoints, trimming, and bearing with its server."""
 
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -206,11 +207,32 @@ class TestServer:
         assert put(stream, 1) == [None]
         assert len(stream.get_records(SHARD, None, 10).records) == 6
 
+    def test_a_log_that_lost_its_tail_loses_progress_and_no_sense(self, server, tmp_path):
+        stream = RedisEventStream(server.url, "events", 1, 100)
+        put(stream, 5)
+        log = tmp_path / "appendonly.aof"
+        kept = log.stat().st_size
+        lease = stream.acquire(SHARD, "delivery", "a", 5)
+        put(stream, 5)
+        page = stream.get_records(SHARD, None, 10)
+        lease.checkpoint(page.records[-1].sequence_number, page.caught_up_to)
+        server.kill()
+        os.truncate(log, kept)
+        server.start()
+
+        with pytest.raises((LeaseLost, StreamUnavailable)):
+            lease.renew()
+        assert stream.acquire(SHARD, "delivery", "a", 5).start == Checkpoint(None, None)
+        assert stream.backlog()[SHARD].records == 5
+        [again] = stream.put_records([("a", b"x")])
+        assert again.sequence_number not in {record.sequence_number for record in page.records}
+        assert again.sequence_number > page.records[4].sequence_number
+
     def test_without_memory_puts_fail_and_progress_is_recorded_all_the_same(self, server):
         stream = RedisEventStream(server.url, "events", 1, 100_000)
         put(stream, 400, b"x" * 10_000)
         with redis.Redis.from_url(server.url) as client:
-            client.config_set("maxmemory", client.info("memory")["used_memory"] - 1_000_000)
+            client.config_set("maxmemory", client.info("memory")["used_memory"] - 200_000)
 
         assert put(stream, 1) == [SERVICE_UNAVAILABLE]
         lease = stream.acquire(SHARD, "delivery", "a", 5)
