@@ -15,6 +15,7 @@ import pytest
 from streaming.domain.envelope import new_record_ids, open_record, stamp
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS
 from streaming.domain.timestamps import format_timestamp
+from streaming.edges.event_stream import ShardBatch
 from streaming.edges.redis_stream import RedisEventStream
 from streaming.runtime.delivery_stream import DeliveryOptions, DeliveryStream
 from streaming.runtime.lambda_host import LambdaHost
@@ -256,6 +257,29 @@ def test_a_buffer_is_flushed_when_it_is_old(running, lake):
 
     assert landed(lake) == []
     eventually(lambda: len(landed(lake)) == 1)
+
+
+def test_a_buffer_is_flushed_when_its_hour_ends(stream_redis_url, lake, records):
+    before = datetime(2026, 11, 23, 4, 59, 59, 900_000, tzinfo=UTC)
+    [first, second] = records(*enveloped({"n": 1}, {"n": 2}, arrival=before), arrival=before)
+    pages = [ShardBatch([first], before), ShardBatch([second], before + timedelta(seconds=0.2))]
+
+    class Clocked(RedisEventStream):
+        """Answers reads by a script, at the times of the script."""
+
+        def get_records(self, shard, after, limit, wait_seconds=0):
+            return pages.pop(0) if pages else ShardBatch([], before + timedelta(seconds=0.3))
+
+    stream, stop = Clocked(stream_redis_url, "events", 1, 100), Event()
+    lease = stream.acquire("shardId-000000000000", "delivery", "test", 30)
+    thread = Thread(target=delivery_stream(lake).run, args=[stream, lease, stop])
+    thread.start()
+    eventually(lambda: len(landed(lake)) == 2)
+    stop.set()
+    thread.join(5)
+
+    assert len(files(lake)) == 2
+    assert stream.checkpoints()[lease.shard].caught_up_to == before + timedelta(seconds=0.3)
 
 
 def test_a_stop_flushes_what_is_buffered_and_checkpoints_it(running, lake):

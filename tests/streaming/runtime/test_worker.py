@@ -10,6 +10,7 @@ import time
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 
 import orjson
 import pyarrow.parquet as pq
@@ -19,10 +20,11 @@ import redis
 
 from streaming.domain.envelope import new_record_ids, open_record, stamp
 from streaming.domain.timestamps import format_timestamp
-from streaming.edges.event_stream import EVENTS, HIGH_INTENT
+from streaming.edges.event_stream import EVENTS, HIGH_INTENT, LeaseLost
 from streaming.edges.lake import LocalLake
 from streaming.edges.redis_stream import RedisEventStream
 from streaming.runtime.servers import LOOPBACK
+from streaming.runtime.worker import Consumer, Worker
 from streaming.settings import ROOT
 from tests.streaming.redis_server import RedisServer
 from tests.streaming.runtime.conftest import read_lines
@@ -126,6 +128,61 @@ def events(count: int, seed: int = 1, percent_viewed: float = 39.7) -> list[tupl
 def put(stream: RedisEventStream, records: list[tuple[str, bytes]]) -> None:
     for start in range(0, len(records), 500):
         assert all(result.sequence_number for result in stream.put_records(records[start : start + 500]))
+
+
+class TestServing:
+    """The worker's own part, with consumers of the test."""
+
+    @pytest.fixture
+    def stream(self, stream_redis_url):
+        return RedisEventStream(stream_redis_url, EVENTS, 1, 100)
+
+    def work(self, stream, run, stop):
+        worker = Worker([Consumer("probe", stream, run)], 0.3, stop)
+        thread = Thread(target=worker.run, args=[lambda: None])
+        thread.start()
+        return worker, thread
+
+    def test_what_nobody_expected_ends_the_process(self, stream):
+        def run(stream, lease, stop):
+            raise ZeroDivisionError
+
+        stop = Event()
+        worker, thread = self.work(stream, run, stop)
+        thread.join(5)
+
+        assert stop.is_set()
+        assert worker.failed
+
+    def test_a_lease_is_renewed_while_the_work_takes_long(self, stream):
+        def run(stream, lease, stop):
+            stop.wait(10)
+
+        stop = Event()
+        worker, thread = self.work(stream, run, stop)
+        time.sleep(1)
+        assert stream.acquire("shardId-000000000000", "probe", "other", 5) is None
+        stop.set()
+        thread.join(5)
+
+        assert not worker.failed
+        assert stream.acquire("shardId-000000000000", "probe", "other", 5)
+
+    def test_a_lost_lease_is_asked_for_again(self, stream):
+        epochs, stop = [], Event()
+
+        def run(stream, lease, stop):
+            epochs.append(lease.epoch)
+            if len(epochs) == 1:
+                raise LeaseLost
+            stop.wait(10)
+
+        _, thread = self.work(stream, run, stop)
+        eventually(lambda: len(epochs) == 2)
+        stop.set()
+        thread.join(5)
+
+        assert epochs == [1, 2]
 
 
 def test_delivery_becomes_ready_lands_what_comes_and_flushes_at_its_end(platform):
