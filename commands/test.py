@@ -19,6 +19,7 @@ def test(fast: bool, pytest_arguments: tuple[str, ...]) -> None:
     linted = True if pytest_arguments else passes_checks()
     ensure_mariadb(lambda text: click.echo(text, err=True))
     selection = ["-m", "not slow and not browser"] if fast else []
-    tested = run_tool("pytest", *selection, *pytest_arguments) == 0
+    parallel = [] if pytest_arguments else ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+    tested = run_tool("pytest", *selection, *parallel, *pytest_arguments) == 0
     if not (linted and tested):
         sys.exit(1)

@@ -1,7 +1,7 @@
 """Fixtures every test may use: real Redis and MariaDB servers, one set per test session, emptied for each test."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from itertools import count
 from urllib.parse import urlsplit
@@ -15,6 +15,14 @@ from streaming.runtime import servers
 from streaming.runtime.supervisor import Supervisor
 
 _DATABASES = count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Reports travel between pytest-xdist's processes as UTF-8, which captured logs of bad input may not be."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")
