@@ -121,7 +121,9 @@ class DeliveryStream:
         for record, outcome in zip(records, outcomes, strict=True):
             arrival, raw = self._open(record)
             hour = hour_of(arrival)
-            hours.setdefault(hour, _Hour(hour)).add(record, raw, outcome)
+            if hour not in hours:
+                hours[hour] = _Hour(hour)
+            hours[hour].add(record, raw, outcome)
         return [file for hour in hours.values() for file in self._hour_files(hour, name)]
 
     def _open(self, record: StreamRecord) -> tuple[datetime, bytes]:
