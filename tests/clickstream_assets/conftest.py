@@ -1,15 +1,20 @@
-from collections.abc import Collection
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from clickstream_assets.catch_up import CatchUp
+from clickstream_assets.definitions import build_definitions
+from clickstream_assets.partitions import Partitions
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import Place
 from streaming.edges.look_ups import Found
 from streaming.edges.redis_stream import Checkpoint
+from streaming.settings import Settings, load_settings
 
 NOW = datetime(2026, 11, 20, 10, 5, tzinfo=UTC)
 
@@ -37,6 +42,16 @@ class KnownLookUps:
         return self
 
 
+class DeliveryTo:
+    """Delivery that has come as far as a test says."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+
+    def progress(self) -> DeliveryProgress:
+        return caught_up(self.moment)
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake")
@@ -45,3 +60,29 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.fixture
 def warehouse(tmp_path: Path) -> DuckDBWarehouse:
     return DuckDBWarehouse(200_000_000, tmp_path / "duckdb")
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Settings:
+    return load_settings({"CLICKSTREAM_HOME": str(tmp_path), "CLICKSTREAM_START": "2026-10-01"})
+
+
+@pytest.fixture
+def delivered() -> DeliveryTo:
+    return DeliveryTo(NOW + timedelta(hours=5))
+
+
+@pytest.fixture
+def definitions(platform: Settings, delivered: DeliveryTo) -> dg.Definitions:
+    return build_definitions(platform, {"delivery": delivered, "look_ups": KnownLookUps()})
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
+@pytest.fixture
+def catch_up(definitions: dg.Definitions, platform: Settings, instance: dg.DagsterInstance) -> CatchUp:
+    return CatchUp(definitions, Partitions.since(platform.start), instance)

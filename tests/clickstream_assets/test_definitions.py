@@ -3,72 +3,27 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pyarrow.parquet as pq
-import pytest
 
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.catch_up import CatchUp, summary
-from clickstream_assets.definitions import build_definitions
 from clickstream_assets.jobs import AGGREGATE, FLATTEN, SETTLE
-from clickstream_assets.partitions import Partitions, hour_key, range_tags
-from resources.event_stream import DeliveryProgress
+from clickstream_assets.partitions import hour_key, range_tags
 from resources.lake import Lake, partition_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import ENRICHED_EVENTS
-from streaming.settings import ROOT, Settings, load_settings
-from tests.clickstream_assets.conftest import NOW, KnownLookUps, caught_up
+from streaming.settings import ROOT, Settings
+from tests.clickstream_assets.conftest import NOW, DeliveryTo
 from tests.landing import Delivery, delivery, land
 
 HOUR = hour_of(NOW)
 LONG_AFTER = NOW + timedelta(hours=5)
 BAD = Delivery(b'{"bad": 1}', NOW, "f" * 32)
-
-
-class DeliveryTo:
-    """Delivery that has come as far as a test says."""
-
-    def __init__(self, moment: datetime) -> None:
-        self.moment = moment
-
-    def progress(self) -> DeliveryProgress:
-        return caught_up(self.moment)
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Settings:
-    return load_settings({"CLICKSTREAM_HOME": str(tmp_path), "CLICKSTREAM_START": "2026-10-01"})
-
-
-@pytest.fixture
-def lake(platform: Settings) -> Lake:
-    return Lake(platform.lake)
-
-
-@pytest.fixture
-def delivered() -> DeliveryTo:
-    return DeliveryTo(LONG_AFTER)
-
-
-@pytest.fixture
-def definitions(platform: Settings, delivered: DeliveryTo) -> dg.Definitions:
-    return build_definitions(platform, {"delivery": delivered, "look_ups": KnownLookUps()})
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
-@pytest.fixture
-def catch_up(definitions: dg.Definitions, platform: Settings, instance: dg.DagsterInstance) -> CatchUp:
-    return CatchUp(definitions, Partitions.since(platform.start), instance)
 
 
 def rows_of(instance: dg.DagsterInstance, asset: str) -> dict[str, object]:

@@ -1,0 +1,128 @@
+"""Sensors and schedules ask for exactly what is not up to date, and for nothing once it is."""
+
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from clickstream_assets.catch_up import CatchUp
+from clickstream_assets.partitions import hour_key
+from resources.lake import Lake
+from streaming.domain.layout import hour_of
+from tests.clickstream_assets.conftest import NOW, DeliveryTo
+from tests.landing import delivery, land
+
+HOUR = hour_of(NOW)
+LONG_AFTER = NOW + timedelta(hours=5)
+OLD = NOW - timedelta(days=40)
+
+Range = tuple[str, str]
+
+
+class Daemon:
+    """Evaluates sensors and schedules as Dagster's daemon does: keeps cursors, runs what is asked for."""
+
+    def __init__(
+        self, definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake, delivered: DeliveryTo
+    ) -> None:
+        self._definitions = definitions
+        self._instance = instance
+        self._edges = {"lake": lake, "delivery": delivered}
+        self._cursors: dict[str, str | None] = {}
+
+    def tick(self, sensor: str) -> list[Range]:
+        """The ranges a sensor asks for; what it reports is recorded."""
+        definition = self._definitions.resolve_sensor_def(sensor)
+        edges = {role: edge for role, edge in self._edges.items() if role in definition.required_resource_keys}
+        with dg.build_sensor_context(
+            self._instance, self._cursors.get(sensor), definitions=self._definitions, resources=edges
+        ) as context:
+            result = definition.evaluate_tick(context)
+        self._cursors[sensor] = result.cursor or self._cursors.get(sensor)
+        for event in result.asset_events:
+            self._instance.report_runless_asset_event(event)
+        job = next((target.job_name for target in definition.targets), "")
+        return self._run(job, result.run_requests or [])
+
+    def fire(self, schedule: str) -> list[Range]:
+        """The ranges a schedule asks for."""
+        definition = self._definitions.resolve_schedule_def(schedule)
+        edges = {role: edge for role, edge in self._edges.items() if role in definition.required_resource_keys}
+        context = dg.build_schedule_context(self._instance, NOW, edges, self._definitions.get_repository_def())
+        return self._run(definition.job_name, definition.evaluate_tick(context).run_requests or [])
+
+    def _run(self, job: str, requests: list[dg.RunRequest]) -> list[Range]:
+        for request in requests:
+            self._definitions.resolve_job_def(job).execute_in_process(
+                instance=self._instance, tags=request.tags, asset_selection=request.asset_selection
+            )
+        return [
+            (request.tags[ASSET_PARTITION_RANGE_START_TAG], request.tags[ASSET_PARTITION_RANGE_END_TAG])
+            for request in requests
+        ]
+
+
+@pytest.fixture
+def daemon(definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake, delivered: DeliveryTo) -> Daemon:
+    return Daemon(definitions, instance, lake, delivered)
+
+
+def test_arrivals_are_reported_once(daemon: Daemon, lake: Lake, instance: dg.DagsterInstance) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    daemon.tick("report_arrivals")
+    daemon.tick("report_arrivals")
+    assert len(instance.fetch_materializations(dg.AssetKey("raw_events"), limit=10).records) == 1
+
+    land(lake, [delivery(NOW, "b", NOW)], "two")
+    daemon.tick("report_arrivals")
+    (latest, _) = instance.fetch_materializations(dg.AssetKey("enriched_landing"), limit=10).records
+    assert latest.asset_materialization.metadata["dagster/row_count"].value == 2
+    assert (
+        "Parquet"
+        in instance.fetch_materializations(dg.AssetKey("raw_events"), limit=1)
+        .records[0]
+        .asset_materialization.metadata["storage"]
+        .value
+    )
+
+
+def test_a_closed_hour_is_sealed_flattened_and_aggregated_by_schedules_and_sensors(daemon: Daemon, lake: Lake) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    assert daemon.tick("reopen_late_hours") == []
+    assert daemon.fire("seal_closed_hours") == [(hour_key(HOUR), hour_key(HOUR))]
+    assert daemon.tick("flatten_touched_hours") == [(hour_key(HOUR), hour_key(HOUR))]
+    assert daemon.tick("aggregate_touched_days") == [("2026-11-20", "2026-11-20")]
+
+    assert daemon.fire("seal_closed_hours") == []
+    for sensor in ("reopen_late_hours", "flatten_touched_hours", "aggregate_touched_days"):
+        assert daemon.tick(sensor) == []
+
+
+def test_a_late_file_rebuilds_the_hour_and_the_day_of_its_event_alone(
+    daemon: Daemon, catch_up: CatchUp, lake: Lake
+) -> None:
+    land(lake, [delivery(NOW - timedelta(hours=hour), f"click-{hour}", NOW) for hour in range(30)], "one")
+    catch_up.run(lake, LONG_AFTER)
+    for sensor in ("reopen_late_hours", "flatten_touched_hours", "aggregate_touched_days"):
+        assert daemon.tick(sensor) == []
+
+    land(lake, [delivery(OLD, "late", NOW)], "two")
+
+    assert daemon.tick("reopen_late_hours") == [(hour_key(HOUR), hour_key(HOUR))]
+    assert daemon.tick("flatten_touched_hours") == [(hour_key(hour_of(OLD)),) * 2]
+    assert daemon.tick("aggregate_touched_days") == [(f"{OLD:%Y-%m-%d}",) * 2]
+    assert daemon.tick("reopen_late_hours") == []
+
+
+def test_an_open_hour_is_balanced_and_flattened_for_the_time_being(
+    daemon: Daemon, lake: Lake, delivered: DeliveryTo
+) -> None:
+    delivered.moment = NOW
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+
+    assert daemon.fire("seal_closed_hours") == []
+    assert daemon.fire("balance_open_hours") == [(hour_key(HOUR), hour_key(HOUR))]
+    assert daemon.tick("flatten_touched_hours") == [(hour_key(HOUR), hour_key(HOUR))]
+    assert daemon.fire("aggregate_today") == [("2026-11-20", "2026-11-20")]
+    assert daemon.fire("aggregate_today") == []
