@@ -1,0 +1,45 @@
+import re
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from streaming import settings
+from streaming.settings import ROOT, SettingError, default_start, load_settings
+
+VARIABLE = re.compile(r'"([A-Z][A-Z_]+)"')
+
+
+def test_every_setting_is_documented_and_every_documented_one_is_read() -> None:
+    read = set(VARIABLE.findall(Path(settings.__file__).read_text()))
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+    assert documented - {"CLICKSTREAM_METRICS_PORT"} == read
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLICKSTREAM_START", "yesterday"),
+        ("CLICKSTREAM_SHARDS", "0"),
+        ("CLICKSTREAM_SHARDS", "four"),
+        ("CLICKSTREAM_DELIVERY_BUFFER_SECONDS", "inf"),
+        ("CLICKSTREAM_DELIVERY_BUFFER_SECONDS", "nan"),
+        ("CLICKSTREAM_DEPLOYMENT", "azure"),
+    ],
+)
+def test_a_value_that_cannot_be_used_names_its_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=name):
+        load_settings({name: value})
+
+
+def test_the_environment_wins_over_what_runs_and_that_over_the_default(tmp_path: Path) -> None:
+    (tmp_path / settings.SERVICES_FILE).write_text(
+        '{"environment": {"REDIS_URL": "redis://running", "MYSQL_URL": "m"}}'
+    )
+    found = load_settings({"CLICKSTREAM_HOME": str(tmp_path), "MYSQL_URL": "mysql://mine"})
+    assert (found.redis_url, found.mysql_url, found.cache_redis_url) == ("redis://running", "mysql://mine", "")
+
+
+def test_the_tables_start_last_year_unless_told() -> None:
+    assert default_start(date(2026, 11, 23)) == datetime(2025, 1, 1, tzinfo=UTC)
+    assert load_settings({"CLICKSTREAM_START": "2021-07-01"}).start == datetime(2021, 7, 1, tzinfo=UTC)
