@@ -130,6 +130,7 @@ def mariadb_service(data: Path, port: int, say: Callable[[str], None]) -> Servic
         server, "--no-defaults", *user, f"--datadir={data}", "--socket=mariadb.sock", f"--port={port}",
         f"--bind-address={LOOPBACK}", f"--pid-file={data / 'mariadbd.pid'}", f"--tmpdir={data}", "--skip-name-resolve",
         "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--performance-schema=OFF",
+        f"--secure-file-priv={data}",
     ]  # fmt: skip
     url = f"mysql://root@{LOOPBACK}:{port}/"
     return Service("mariadb", command, ready=lambda: _mysql_answers(url), ready_seconds=120, grace_seconds=30)
@@ -166,7 +167,9 @@ def _install_mariadb(say: Callable[[str], None]) -> Path:
 
 def _apt(command: list[str]) -> bool:
     options = ["-o", "DPkg::Lock::Timeout=120"]
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    # dpkg refuses to work without the programs of sbin, which a bare PATH does not have.
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": path}
     done = subprocess.run(
         [*command, *options], env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
