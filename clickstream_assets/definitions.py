@@ -10,6 +10,7 @@ from clickstream_assets.catalog import catalog
 from clickstream_assets.enriched.assets import enriched_assets
 from clickstream_assets.failed.assets import failed_assets
 from clickstream_assets.flattened.assets import flattened_assets
+from clickstream_assets.freshness import latest_hours_are_present
 from clickstream_assets.ingestion.assets import ingestion_assets
 from clickstream_assets.jobs import JOBS
 from clickstream_assets.ledger.assets import ledger_assets
@@ -48,6 +49,7 @@ def build_definitions(
             *aggregate_assets(partitions),
             catalog,
         ],
+        asset_checks=[latest_hours_are_present],
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=sensors(partitions),

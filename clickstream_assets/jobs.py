@@ -3,6 +3,7 @@
 import dagster as dg
 
 from clickstream_assets.aggregates.registry import AGGREGATES
+from clickstream_assets.freshness import latest_hours_are_present
 
 SETTLE = "settle_arrivals"
 FLATTEN = "flatten"
@@ -13,7 +14,8 @@ REFRESH_CATALOG = "refresh_catalog"
 JOBS = [
     dg.define_asset_job(
         SETTLE,
-        ["enriched_events", "failed_events", "event_ledger"],
+        dg.AssetSelection.assets("enriched_events", "failed_events", "event_ledger")
+        - dg.AssetSelection.checks(latest_hours_are_present),
         description="Hours of arrival: seal what delivery is done with, and balance every record.",
     ),
     dg.define_asset_job(FLATTEN, ["flattened_events"], description="Hours of event time: one row per click."),
@@ -21,5 +23,9 @@ JOBS = [
         AGGREGATE, [aggregate.name for aggregate in AGGREGATES], description="Days of event time: all aggregates."
     ),
     dg.define_asset_job(REFRESH_USER_NAMES, ["user_names"], description="Customers' names into the cache."),
-    dg.define_asset_job(REFRESH_CATALOG, ["catalog"], description="Views for new tables and columns."),
+    dg.define_asset_job(
+        REFRESH_CATALOG,
+        dg.AssetSelection.assets("catalog") | dg.AssetSelection.checks(latest_hours_are_present),
+        description="Views for new tables and columns, and a look whether any hour is overdue.",
+    ),
 ]

@@ -31,7 +31,7 @@ OVERLAP_NANOSECONDS = 5_000_000_000
 def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
     """All sensors, running by default."""
 
-    @dg.sensor(minimum_interval_seconds=15, default_status=RUNNING)
+    @dg.sensor(minimum_interval_seconds=30, default_status=RUNNING)
     def report_arrivals(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
         """What delivery has landed, as materialisations of its tables."""
         now = time.time_ns() - OVERLAP_NANOSECONDS

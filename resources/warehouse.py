@@ -104,6 +104,7 @@ class DuckDBWarehouse:
     @contextmanager
     def _reading(self, sources: Sources) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(config=self._config) as connection:
+            connection.execute("SET enable_progress_bar = false")  # it would go to stdout
             connection.execute(_CSV_TEXT)
             for name, source in sources.items():
                 _relation(connection, source).create_view(name)

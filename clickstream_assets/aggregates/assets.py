@@ -4,6 +4,7 @@ import dagster as dg
 
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.aggregates.unload import flattened_files, unload, unloaded_file
+from clickstream_assets.freshness import DAILY
 from clickstream_assets.metadata import csv_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, day_of_key
 from resources.lake import Lake
@@ -26,6 +27,7 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
         group_name="aggregates",
         kinds={"csv", "duckdb", "sql"},
         owners=["team:analytics"],
+        freshness_policy=DAILY,
         metadata=table_metadata(aggregate.table)
         | {"sql": dg.MetadataValue.md(f"```sql\n{sql_file(aggregate.statement)}```")},
     )

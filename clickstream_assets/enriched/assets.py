@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.checks import Verdict, evaluate_partitions
 from clickstream_assets.enriched.seal import has_arrivals, is_closed, seal_hour
+from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import parquet_metadata, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
 from resources.event_stream import Delivery
@@ -49,6 +50,7 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         kinds={"parquet", "duckdb"},
         owners=["team:platform"],
         metadata=table_metadata(ENRICHED_EVENTS),
+        freshness_policy=HOURLY,
     )
     def enriched_events(
         context: dg.AssetExecutionContext,

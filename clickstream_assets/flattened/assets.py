@@ -7,6 +7,7 @@ import dagster as dg
 
 from clickstream_assets.checks import Verdict, evaluate_partitions
 from clickstream_assets.flattened.flatten import find_event_hours, flatten, repeated_clicks
+from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import parquet_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, hour_key, hour_of_key
 from resources.lake import Lake, partition_file
@@ -40,6 +41,7 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         kinds={"parquet", "duckdb", "sql"},
         owners=["team:analytics"],
         metadata=table_metadata(FLATTENED_EVENTS),
+        freshness_policy=HOURLY,
     )
     def flattened_events(
         context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]

@@ -1,9 +1,8 @@
 """Assets of the ingestion layer. All but `user_names` are written by others, and reported as they arrive."""
 
-from datetime import timedelta
-
 import dagster as dg
 
+from clickstream_assets.freshness import LANDING, USER_NAMES
 from clickstream_assets.metadata import table_metadata
 from clickstream_assets.partitions import Partitions
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS, Table
@@ -13,7 +12,6 @@ from streaming.handlers.data_update import refresh
 
 GROUP = "ingestion"
 OWNERS = ["team:platform"]
-RECENT = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=1))
 
 
 def ingestion_assets(partitions: Partitions) -> list[dg.AssetSpec | dg.AssetsDefinition]:
@@ -32,7 +30,7 @@ def ingestion_assets(partitions: Partitions) -> list[dg.AssetSpec | dg.AssetsDef
         kinds={"redis", "python"},
         owners=OWNERS,
         pool="user_names",
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=30)),
+        freshness_policy=USER_NAMES,
     )
     def user_names(
         users_db: dg.ResourceParam[UsersDb], user_cache: dg.ResourceParam[UserCache]
@@ -61,5 +59,5 @@ def _landing(
         kinds=kinds,
         owners=OWNERS,
         metadata=table_metadata(table),
-        freshness_policy=RECENT,
+        freshness_policy=LANDING,
     )

@@ -7,6 +7,7 @@ import dagster as dg
 
 from clickstream_assets.checks import Verdict, evaluate_partitions
 from clickstream_assets.enriched.seal import has_arrivals
+from clickstream_assets.freshness import HOURLY
 from clickstream_assets.ledger.balance import Balance, publish_balance
 from clickstream_assets.metadata import Metadata, spark_bars, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
@@ -39,6 +40,7 @@ def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         kinds={"parquet", "duckdb"},
         owners=["team:platform"],
         metadata=table_metadata(EVENT_LEDGER),
+        freshness_policy=HOURLY,
     )
     def event_ledger(
         context: dg.AssetExecutionContext,
