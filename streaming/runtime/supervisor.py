@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
@@ -48,7 +48,6 @@ class Service:
 
     name: str
     command: Sequence[str | Path]
-    environment: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool] | None = None
     after: tuple[str, ...] = ()
     ready_seconds: float = 60.0
@@ -149,7 +148,7 @@ class Supervisor:
             self._tick(probe_seconds)
 
     def export(self, environment: Mapping[str, str]) -> None:
-        """Add addresses to what the services file tells other commands."""
+        """Add variables to what processes are started with from now on, and other commands find in the services file."""
         self._environment |= environment
         self._publish()
 
@@ -272,7 +271,7 @@ class _Child:
     def start(self, environment: Mapping[str, str]) -> None:
         self.ready_file.parent.mkdir(exist_ok=True)
         self.ready_file.unlink(missing_ok=True)
-        own = {**environment, **self.service.environment, "CLICKSTREAM_READY_FILE": str(self.ready_file)}
+        own = {**environment, "CLICKSTREAM_READY_FILE": str(self.ready_file)}
         with _open_log(self._home, self.service.name) as log:
             self.process = subprocess.Popen(
                 self.service.command, env=os.environ | own, cwd=ROOT, start_new_session=True,
