@@ -148,7 +148,7 @@ class Supervisor:
             self._tick(probe_seconds)
 
     def export(self, environment: Mapping[str, str]) -> None:
-        """Add variables to what processes are started with from now on, and other commands find in the services file."""
+        """Add to the environment of processes that start from now on, and to the services file."""
         self._environment |= environment
         self._publish()
 
