@@ -25,6 +25,7 @@ from streaming.settings import load_settings
 
 FORMATS = ("table", "csv", "json", "parquet")
 MOST_ROWS_SHOWN = 200
+WIDEST = 1_000
 # What a spreadsheet would run as a formula.
 FORMULA = r"^([=+\-@\t\r])"
 
@@ -78,7 +79,7 @@ def _show(relation: duckdb.DuckDBPyRelation, output: Path | None) -> None:
     for row in rows[:MOST_ROWS_SHOWN]:
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
     with output.open("w") if output else nullcontext(sys.stdout) as sink:
-        console = Console(file=sink)
+        console = Console(file=sink, width=None if sink.isatty() else WIDEST)
         console.print(table)
         if len(rows) > MOST_ROWS_SHOWN:
             console.print(f"The first {MOST_ROWS_SHOWN} rows; --format csv writes all.")

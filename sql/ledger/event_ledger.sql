@@ -38,7 +38,7 @@ counted AS (
     (SELECT COUNT(*) - COUNT(DISTINCT e.click_id) FROM enriched_events e) AS repeated_clicks
 ),
 failures AS (
-  SELECT CAST(json_group_object(t.type, t.records) AS VARCHAR) AS failures_by_type
+  SELECT COALESCE(CAST(json_group_object(t.type, t.records) AS VARCHAR), '{}') AS failures_by_type
   FROM (SELECT f.type, COUNT(*) AS records FROM failed f GROUP BY f.type ORDER BY f.type) t
 ),
 -- An event hour that was touched before and is not any more stays, with no events: what was flattened from it must go.

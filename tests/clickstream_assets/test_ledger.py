@@ -77,7 +77,8 @@ def test_what_delivery_has_in_flight_is_left_out_of_an_open_hour(
 
 def test_an_hour_is_open_while_a_shard_was_never_delivered(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
-    assert publish_balance(HOUR, lake, warehouse, caught_up(None)).state == "open"
+    balance = publish_balance(HOUR, lake, warehouse, caught_up(None))
+    assert (balance.state, balance.failures_by_type) == ("open", "{}")
 
 
 def test_the_version_of_an_event_hour_changes_with_its_rows_alone(lake: Lake, warehouse: DuckDBWarehouse) -> None:
