@@ -1,7 +1,7 @@
 """JSON as untrusted text: strict, bounded in depth, and without keys that stand twice."""
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -50,7 +50,7 @@ def decode_exact(text: bytes) -> Any:
     Raises:
         InvalidJsonError: a key stands twice in one object.
     """
-    return json.loads(text.decode(), parse_float=Decimal, object_pairs_hook=_unique_keys)
+    return json.loads(text.decode(), parse_float=_decimal, object_pairs_hook=_unique_keys)
 
 
 def is_json(text: bytes) -> bool:
@@ -60,6 +60,13 @@ def is_json(text: bytes) -> bool:
     except (InvalidJsonError, TooDeepError):
         return False
     return True
+
+
+def _decimal(number: str) -> Decimal:
+    try:
+        return Decimal(number)
+    except InvalidOperation:  # an exponent beyond Decimal's own; of the numbers that a double holds, only zero has one
+        return Decimal(0)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

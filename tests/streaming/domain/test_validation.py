@@ -109,6 +109,13 @@ def test_numbers_are_normalised() -> None:
     assert found.product_id is None
 
 
+@pytest.mark.parametrize("number", [b"1e-99999999999999999999", b"0e99999999999999999999", b"1e-400"])
+def test_an_exponent_beyond_a_decimals_is_nothing_and_no_error(number: bytes) -> None:
+    for key in (b'"price"', b'"note"'):
+        event = accepted(text_of(additional_data={}).replace(b"{}", b"{%b: %b}" % (key, number)))
+        assert event.additional_data.price == (0 if key == b'"price"' else None)
+
+
 def test_an_address_the_edge_vouches_for_replaces_the_payloads() -> None:
     event = with_client_ip(accepted(text_of(colour="red")), "203.0.113.7")
     assert event.user_ip == "203.0.113.7"
