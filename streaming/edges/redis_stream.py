@@ -264,14 +264,16 @@ class RedisEventStream:
             if not delivered:
                 return 0
             milliseconds, _, ordinal = delivered.decode().partition("-")
-            kept = _sequence_number(int(milliseconds), int(ordinal) + 1)
+            undelivered = kept = _sequence_number(int(milliseconds), int(ordinal) + 1)
             if not self._short_of_memory():
                 seconds: int = self._redis.time()[0]
                 kept = min(kept, _sequence_number(max(0, round((seconds - retention_seconds) * 1000)), 0))
-            trimmed: int = self._redis.xtrim(self._key(shard), minid=kept, approximate=False)
-            # Undelivered records are the newest, and by the bound no more than this.
-            most = 2 * max(self._share, MAX_PUT_RECORDS)
-            trimmed += self._redis.xtrim(self._key(shard), maxlen=most)
+            key = self._key(shard)
+            trimmed: int = self._redis.xtrim(key, minid=kept, approximate=False)
+            # Not by MAXLEN: another process may have had a larger bound, and more may be undelivered than ours allows.
+            excess: int = self._redis.xlen(key) - 2 * max(self._share, MAX_PUT_RECORDS)
+            if excess > 0:
+                trimmed += self._redis.xtrim(key, minid=undelivered, limit=excess)
         return trimmed
 
     def close(self) -> None:

@@ -150,6 +150,18 @@ class TestTrim:
 
         assert stream.trim(SHARD, 3600) == 0
 
+    def test_what_is_delivered_makes_room_and_what_is_not_stays_under_any_bound(self, stream, stream_redis_url):
+        larger = RedisEventStream(stream_redis_url, "events", 1, 5_000)
+        for _ in range(10):
+            put(larger, 500)
+        deliver(larger)
+        deliver(larger)
+        undelivered = larger.backlog()[SHARD]
+
+        assert stream.trim(SHARD, 3600) > 0
+        assert undelivered.records > 4_000
+        assert larger.backlog()[SHARD]._replace(oldest_age_seconds=0) == undelivered._replace(oldest_age_seconds=0)
+
     def test_nothing_is_trimmed_before_the_first_delivery(self, stream):
         put(stream, 3)
 
