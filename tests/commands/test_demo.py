@@ -5,58 +5,19 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from streaming.runtime.processes import ProcessIdentity
 from streaming.runtime.supervisor import running_processes, running_system
-from streaming.settings import ROOT
-from tests.streaming.conftest import geo_folder
-
-__all__ = ["geo_folder"]
+from tests.commands.conftest import system_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SUMMARY = {"accepted", "raw", "enriched", "failed", "flattened", "aggregates", "seconds", "lake"}
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def environment(home: Path, geo_folder: Path) -> Mapping[str, str]:
-    named = {"REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL", "COLLECTOR_PORT", "DAGSTER_URL"}
-    inherited = {name: value for name, value in os.environ.items() if name not in named}
-    return inherited | {"CLICKSTREAM_HOME": str(home), "GEOIP_DATABASE": str(geo_folder), "PYTHONPATH": str(ROOT)}
-
-
-@pytest.fixture
-def start(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a command; what still runs when the test ends is stopped."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "commands", *arguments],
-            env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(90)
 
 
 def test_each_run_adds_to_a_balanced_ledger(start: Callable[..., subprocess.Popen[str]], home: Path) -> None:
@@ -75,7 +36,7 @@ def test_each_run_adds_to_a_balanced_ledger(start: Callable[..., subprocess.Pope
 
 def test_killing_delivery_in_the_middle_loses_nothing(start: Callable[..., subprocess.Popen[str]], home: Path) -> None:
     process = start("demo", "--exit", "--events", "20000", "--json")
-    system = _system_with(process, home, "traffic")
+    system = system_with(process, home, "traffic")
     killed = system["processes"]["delivery"]["pid"]
     os.kill(killed, signal.SIGKILL)
     output, _ = process.communicate(timeout=200)
@@ -87,7 +48,7 @@ def test_killing_delivery_in_the_middle_loses_nothing(start: Callable[..., subpr
 
 def test_ctrl_c_leaves_no_process_and_no_port(start: Callable[..., subprocess.Popen[str]], home: Path) -> None:
     process = start("demo", "--events", "500")
-    system = _system_with(process, home, "live-traffic", "dagster-daemon")
+    system = system_with(process, home, "live-traffic", "dagster-daemon")
     identities = running_processes(home)
     assert {"stream-redis", "cache-redis", "mariadb", "delivery", "consumers", "collector"} < set(system["processes"])
     os.kill(process.pid, signal.SIGINT)
@@ -115,26 +76,6 @@ def test_up_status_down(start: Callable[..., subprocess.Popen[str]], home: Path)
     answer, _ = (down := start("down")).communicate(timeout=100)
     assert (down.returncode, answer) == (0, f"stopped what ran in {home}\n")
     assert _alive(identities) == []
-
-
-def _system_with(process: subprocess.Popen[str], home: Path, *names: str) -> dict[str, Any]:
-    """The running system once it has these processes."""
-    found: dict[str, Any] = {}
-
-    def complete() -> bool:
-        found.update(running_system(home) or {})
-        return set(names) <= set(found.get("processes", {}))
-
-    _wait_until(complete, process)
-    return found
-
-
-def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _alive(identities: list[ProcessIdentity]) -> list[str]:
