@@ -24,7 +24,8 @@ def stream(stream_redis_url: str) -> RedisEventStream:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
+    # With everysec Redis may keep what it acknowledged to itself for two seconds while the disk is slow.
+    server = RedisServer(tmp_path, "--appendfsync", "always")
     yield server
     server.resume()
     server.kill()
