@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import msgspec
 import urllib3
 
 from streaming.domain.enrichment import Place
@@ -76,7 +77,7 @@ class IpinfoGeo:
             response.close()
         if len(body) > _MAX_ANSWER_BYTES:
             raise ValueError(f"an answer of more than {_MAX_ANSWER_BYTES:,} bytes")
-        answer = json.loads(body)
+        answer = msgspec.json.decode(body)  # strict: what gets through can be written as JSON again
         if not isinstance(answer, dict):
             raise ValueError("an answer that is not an object")
         return {ip: _place(answer.get(ip)) for ip in ips}

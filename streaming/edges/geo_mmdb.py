@@ -52,10 +52,10 @@ class MmdbGeo:
         reader = self._by_version.get(6 if ":" in ip else 4) or self._by_version.get(6)
         try:
             found = reader.get(ip) if reader else None
-        except maxminddb.InvalidDatabaseError as error:
+            return _place(cast(Mapping[str, Any], found)) if found else MissingPlace.NOT_FOUND
+        except (maxminddb.InvalidDatabaseError, AttributeError, TypeError) as error:  # damaged, or another layout
             _log.error("geo database: %s", error)
             return MissingPlace.LOOKUP_FAILED
-        return _place(cast(Mapping[str, Any], found)) if found else MissingPlace.NOT_FOUND
 
 
 def _build(reader: maxminddb.Reader) -> str:

@@ -120,7 +120,7 @@ class LookUps:
             return _NOTHING_CACHED
         try:
             return self._cache.look_up(user_ids, ips)
-        except redis.RedisError as error:
+        except (redis.RedisError, ValueError) as error:  # ValueError: somebody wrote what is no text
             _log.warning("cache: %s", error)
             self._breaker.failed()
             return _NOTHING_CACHED

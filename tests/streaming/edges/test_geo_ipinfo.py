@@ -140,6 +140,7 @@ FAILURES: dict[str, Answer] = {
     "html": lambda request: request.reply(200, b"<html>sign in</html>"),
     "list": lambda request: request.reply(200, b"[]"),
     "deep": lambda request: request.reply(200, b"[" * 100_000),
+    "a lone surrogate": lambda request: request.reply(200, json.dumps({RIVERSIDE: {"city": "\ud800"}}).encode()),
     "not utf-8": lambda request: request.reply(200, b'{"\xff": 1}'),
     "endless": lambda request: request.reply(200, b" " * 3_000_000),
     "redirect": redirect,

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
 from streaming.domain.enrichment import Place
 from streaming.edges.geo import MissingPlace, open_geo
@@ -71,6 +73,15 @@ def test_damage_costs_places_only(geo_folder: Path, tmp_path: Path) -> None:
     content[data - 12 : data + 40] = b"\xff" * 52
     (tmp_path / "damaged.mmdb").write_bytes(content)
     assert MmdbGeo(tmp_path).places([RIVERSIDE]) == {RIVERSIDE: MissingPlace.LOOKUP_FAILED}
+
+
+def test_a_layout_that_is_not_known_costs_places_only(tmp_path: Path) -> None:
+    writer = MMDBWriter(ip_version=4, database_type="standard_location")
+    writer.insert_network(IPSet(["169.235.0.0/16"]), {"city": "Riverside", "country": "US", "lat": "33.9764"})
+    writer.insert_network(IPSet(["23.32.0.0/11"]), {"country_code": "US", "latitude": "33.9764"})
+    writer.to_db_file(str(tmp_path / "other.mmdb"))
+    geo = MmdbGeo(tmp_path)
+    assert set(geo.places([RIVERSIDE, "23.32.0.1"]).values()) == {MissingPlace.LOOKUP_FAILED}
 
 
 def test_the_settings_choose_the_provider(geo_folder: Path) -> None:

@@ -117,6 +117,18 @@ def test_a_refused_cache_costs_names_but_not_places(free_port: int) -> None:
     assert found.places == {"ip": RIVERSIDE}
 
 
+@pytest.mark.parametrize("key", ["user:20", "geo:ip"])
+def test_what_is_no_text_in_the_cache_costs_names_but_no_event(
+    cache: UserCache, cache_redis_url: str, key: str
+) -> None:
+    with redis.Redis.from_url(cache_redis_url) as client:
+        client.delete(key)
+        client.hset(key, "name", b"\xff") if key == "user:20" else client.set(key, b"\xff")
+    found = LookUps(cache, Geo(ip=RIVERSIDE)).find(["20"], ["ip"])
+    assert found.names == {"20": MissingName.LOOKUP_FAILED}
+    assert found.places == {"ip": RIVERSIDE}
+
+
 @pytest.fixture
 def own_redis(tmp_path: Path, free_port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A Redis that a test may stop and starve."""
