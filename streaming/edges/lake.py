@@ -1,13 +1,13 @@
 """The lake as a directory: files appear whole or not at all, under Hive-style prefixes."""
 
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
 from isal import isal_zlib
 
-from streaming.domain.layout import hour_prefix
+from streaming.domain.layout import hour_prefix, parse_hour
 
 _GZIP = 31
 # An event takes 0.3 µs at a ratio of 6.2; with zlib 2.8 µs at level 1 (5.5), 5.0 µs at level 6 (6.4).
@@ -57,7 +57,7 @@ class LocalLake:
     def hours(self, prefix: str) -> list[datetime]:
         """The hours of a table that have files, oldest first."""
         folders = self.path(prefix).glob("year=*/month=*/day=*/hour=*")
-        return sorted(_hour_of_folder(folder) for folder in folders if _files(folder))
+        return sorted(hour for folder in folders if (hour := parse_hour(str(folder.relative_to(self.root)))) and _files(folder))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -65,11 +65,6 @@ def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _hour_of_folder(folder: Path) -> datetime:
-    year, month, day, hour = (int(part.partition("=")[2]) for part in folder.parts[-4:])
-    return datetime(year, month, day, hour, tzinfo=UTC)
 
 
 def _make_folder(folder: Path) -> None:
