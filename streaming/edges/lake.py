@@ -56,8 +56,8 @@ class LocalLake:
 
     def hours(self, prefix: str) -> list[datetime]:
         """The hours of a table that have files, oldest first."""
-        folders = self.path(prefix).glob("year=*/month=*/day=*/hour=*")
-        return sorted(hour for folder in folders if (hour := parse_hour(str(folder.relative_to(self.root)))) and _files(folder))
+        folders = filter(_files, self.path(prefix).glob("year=*/month=*/day=*/hour=*"))
+        return sorted(hour for folder in folders if (hour := parse_hour(str(folder.relative_to(self.root)))))
 
 
 def _files(folder: Path) -> list[Path]:
