@@ -15,13 +15,23 @@ class Verdict(NamedTuple):
 
 
 def evaluate_partitions(
-    context: dg.AssetExecutionContext, check: str, verdicts: Mapping[str, Verdict]
-) -> Iterator[dg.AssetCheckEvaluation | dg.MaterializeResult[None] | dg.Output[None]]:
+    context: dg.AssetExecutionContext,
+    check: str,
+    verdicts: Mapping[str, Verdict],
+    only: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[dg.AssetCheckEvaluation | dg.AssetMaterialization | dg.MaterializeResult[None] | dg.Output[None]]:
     """Report the asset's partitions as materialised, then the verdict on each; a failed one blocks what is downstream.
 
     An AssetCheckResult would make one evaluation for the whole range and name no partition.
+
+    Args:
+        only: report just these partitions of the run's range, with their metadata. None: all of them.
     """
-    yield dg.MaterializeResult()
+    if only is None:
+        yield dg.MaterializeResult()
+    else:
+        for key, metadata in only.items():
+            yield dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata)
     written = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=list(verdicts)), limit=2 * len(verdicts)
     )

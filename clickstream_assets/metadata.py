@@ -1,5 +1,6 @@
 """Metadata that people look at in the Dagster UI: column schemas, sizes, time ranges, previews, small charts."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,14 @@ def spark_bars(counts: Sequence[int]) -> str:
 
 
 def _line(cells: Any) -> str:
-    shown = (str("" if cell is None else cell)[:_LONGEST_CELL].replace("|", "\\|").replace("\n", " ") for cell in cells)
+    shown = (_text(cell)[:_LONGEST_CELL].replace("|", "\\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(shown)} |"
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, dict | list):
+        return json.dumps(cell)
+    return "" if cell is None else str(cell)
 
 
 def _time_range(metadata: pq.FileMetaData, column: str) -> Metadata:

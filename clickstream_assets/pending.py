@@ -10,7 +10,7 @@ from datetime import date, datetime
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.aggregates.unload import is_unloaded
 from clickstream_assets.enriched.seal import is_closed
-from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_flattened, read_ledger
+from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_pending, read_ledger
 from clickstream_assets.ledger.balance import is_stale
 from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_LANDING, EVENT_LEDGER, FLATTENED_EVENTS, RAW_EVENTS
@@ -42,7 +42,7 @@ def touched_event_hours(lake: Lake, changed: Collection[datetime] | None = None)
 def event_hours(lake: Lake, changed: Collection[datetime] | None = None) -> list[datetime]:
     """The event hours to flatten because of these hours of arrival; one that needs a red hour waits until it is not."""
     touched = touched_event_hours(lake, changed)
-    return sorted(hour for hour, where in touched.items() if not where.red and not is_flattened(hour, where, lake))
+    return sorted(hour for hour, where in touched.items() if is_pending(hour, where, lake))
 
 
 def days(lake: Lake, changed: Iterable[date] | None = None) -> dict[date, list[Aggregate]]:

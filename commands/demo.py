@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from commands.platform import (
+    dagster_environment,
     geo_environment,
-    prepare_dagster_home,
     start_dagster,
     start_schedules,
     start_servers,
@@ -79,8 +79,8 @@ def _run_events_through(supervisor: Supervisor, home: Path, events: int, seed: i
             f"delivery is still {behind} records behind after {DELIVERY_SECONDS} s; ./run status says more"
         )
     say("materialising the tables")
-    dagster_home = {"DAGSTER_HOME": str(prepare_dagster_home(home))}
-    tables = _json_of(supervisor, [sys.executable, "-m", "clickstream_assets.catch_up"], dagster_home)
+    catch_up = [sys.executable, "-m", "clickstream_assets.catch_up"]
+    tables = _json_of(supervisor, catch_up, dagster_environment(home))
     accepted = accepted_records(settings)
     balanced = tables["balanced"] and accepted <= tables["raw"]
     return {"accepted": accepted, **tables, "balanced": balanced, "lake": str(settings.lake)}

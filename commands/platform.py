@@ -67,7 +67,8 @@ def start_stream(supervisor: Supervisor, servers: tuple[str, ...], say: Callable
 
 def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], say: Callable[[str], None]) -> None:
     """Start the code server and the web server."""
-    folder = prepare_dagster_home(home)
+    environment = dagster_environment(home)
+    folder = Path(environment["DAGSTER_HOME"])
     port = _port("Dagster", urlsplit(load_settings().dagster_url).port or 3000, say)
     code_port = free_port()
     url = f"http://{LOOPBACK}:{port}"
@@ -77,7 +78,7 @@ def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], 
         "load_from:\n"
         f"  - grpc_server: {{host: {LOOPBACK}, port: {code_port}, location_name: clickstream}}\n"
     )
-    supervisor.export({"DAGSTER_HOME": str(folder), "DAGSTER_URL": url})
+    supervisor.export({**environment, "DAGSTER_URL": url})
     python: list[str | Path] = [sys.executable, "-m"]
     supervisor.start(
         Service(
@@ -102,12 +103,12 @@ def start_schedules(supervisor: Supervisor, home: Path) -> None:
     supervisor.start(Service("dagster-daemon", command, ready=lambda: True, after=("dagster-code",), grace_seconds=30))
 
 
-def prepare_dagster_home(home: Path) -> Path:
-    """The folder that Dagster keeps its state in, with the project's dagster.yaml."""
+def dagster_environment(home: Path) -> dict[str, str]:
+    """What Dagster's processes need: the folder they keep their state in, with the project's dagster.yaml."""
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "dagster.yaml", folder / "dagster.yaml")
-    return folder
+    return {"DAGSTER_HOME": str(folder), "DAGSTER_EVENT_BATCH_SIZE": "1000"}
 
 
 def _port(whose: str, preferred: int, say: Callable[[str], None]) -> int:

@@ -1,20 +1,27 @@
 """Asset `flattened_events`."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from clickstream_assets.checks import Verdict, evaluate_partitions
-from clickstream_assets.flattened.flatten import find_event_hours, flatten, repeated_clicks
+from clickstream_assets.flattened.flatten import EventHour, find_event_hours, flatten, is_pending, repeated_clicks
 from clickstream_assets.freshness import HOURLY
-from clickstream_assets.metadata import parquet_metadata, table_metadata
+from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, hour_key, hour_of_key
 from resources.lake import Lake, partition_file
 from resources.warehouse import Warehouse
 from streaming.domain.tables import FLATTENED_EVENTS
 
 CLICKS_CHECK = "click_id_is_unique"
+
+
+class FlattenConfig(dg.Config):
+    """`only_pending`: leave alone the hours of the range that are up to date or wait for a red ledger."""
+
+    only_pending: bool = False
 
 
 def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
@@ -27,6 +34,7 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
             dg.AssetDep("event_ledger", partition_mapping=SAME_PERIOD),
         ],
         backfill_policy=SINGLE_RUN,
+        output_required=False,
         pool="flattened_events",
         check_specs=[
             dg.AssetCheckSpec(
@@ -44,7 +52,10 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         freshness_policy=HOURLY,
     )
     def flattened_events(
-        context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]
+        context: dg.AssetExecutionContext,
+        config: FlattenConfig,
+        lake: dg.ResourceParam[Lake],
+        warehouse: dg.ResourceParam[Warehouse],
     ) -> Iterator[Any]:
         """One row per click of an hour of event time, from whatever hours of arrival the ledger found its events in.
 
@@ -52,16 +63,27 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         """
         hours = [hour_of_key(key) for key in context.partition_keys]
         found = find_event_hours(hours, lake)
+        if config.only_pending:
+            hours = [hour for hour in hours if is_pending(hour, found[hour], lake)]
+        told = {}
         for hour in hours:
             if found[hour].arrivals or lake.partition(FLATTENED_EVENTS, hour):
                 flatten(hour, found[hour], lake, warehouse)
-                told = parquet_metadata(lake.path(partition_file(FLATTENED_EVENTS, hour)), "event_timestamp")
-                arrivals = dg.MetadataValue.json([hour_key(arrival) for arrival in found[hour].arrivals])
-                context.add_asset_metadata({**told, "arrival_hours": arrivals}, partition_key=hour_key(hour))
+                told[hour_key(hour)] = _metadata(hour, found[hour], lake)
         repeated = repeated_clicks(hours, lake, warehouse)
         verdicts = {
-            hour_key(hour): Verdict(hour not in repeated, {"repeated_clicks": repeated.get(hour, 0)}) for hour in hours
+            key: Verdict(hour_of_key(key) not in repeated, {"repeated_clicks": repeated.get(hour_of_key(key), 0)})
+            for key in told
         }
-        yield from evaluate_partitions(context, CLICKS_CHECK, verdicts)
+        if not config.only_pending:
+            for key, metadata in told.items():
+                context.add_asset_metadata(metadata, partition_key=key)
+        yield from evaluate_partitions(context, CLICKS_CHECK, verdicts, told if config.only_pending else None)
 
     return [flattened_events]
+
+
+def _metadata(hour: datetime, event_hour: EventHour, lake: Lake) -> Metadata:
+    arrivals = dg.MetadataValue.json([hour_key(arrival) for arrival in event_hour.arrivals])
+    file = lake.path(partition_file(FLATTENED_EVENTS, hour))
+    return {**parquet_metadata(file, "event_timestamp"), "arrival_hours": arrivals}

@@ -78,6 +78,11 @@ def is_flattened(hour: datetime, event_hour: EventHour, lake: Lake) -> bool:
     return bool(json.loads(says[ARRIVAL_HOURS.encode()]) == _described(event_hour))
 
 
+def is_pending(hour: datetime, event_hour: EventHour, lake: Lake) -> bool:
+    """Whether an event hour is to be flattened anew, and can be."""
+    return not event_hour.red and not is_flattened(hour, event_hour, lake)
+
+
 def repeated_clicks(hours: Iterable[datetime], lake: Lake, warehouse: Warehouse) -> dict[datetime, int]:
     """The event hours of these in which a click_id stands more than once, and by how many rows too many."""
     files = [file for hour in hours if (file := lake.partition(FLATTENED_EVENTS, hour))]
