@@ -73,7 +73,7 @@ def _line(cells: Any) -> str:
 
 def _text(cell: Any) -> str:
     if isinstance(cell, dict | list):
-        return json.dumps(cell)
+        return json.dumps(cell, default=str)
     return "" if cell is None else str(cell)
 
 
