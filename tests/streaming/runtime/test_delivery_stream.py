@@ -15,7 +15,7 @@ import pytest
 from streaming.domain.envelope import new_record_ids, open_record, stamp
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS
 from streaming.domain.timestamps import format_timestamp
-from streaming.edges.event_stream import ShardBatch
+from streaming.edges.event_stream import LeaseLost, ShardBatch
 from streaming.edges.redis_stream import RedisEventStream
 from streaming.runtime.delivery_stream import DeliveryOptions, DeliveryStream
 from streaming.runtime.lambda_host import LambdaHost
@@ -259,6 +259,15 @@ def test_a_buffer_is_flushed_when_it_is_old(running, lake):
     eventually(lambda: len(landed(lake)) == 1)
 
 
+def test_a_buffer_grows_old_while_records_keep_coming(running, lake):
+    delivery = running(buffer_seconds=0.5)
+    for n in range(20):
+        delivery.put({"n": n})
+        time.sleep(0.1)
+
+    assert len(files(lake)) >= 4
+
+
 def test_a_buffer_is_flushed_when_its_hour_ends(stream_redis_url, lake, records):
     before = datetime(2026, 11, 23, 4, 59, 59, 900_000, tzinfo=UTC)
     [first, second] = records(*enveloped({"n": 1}, {"n": 2}, arrival=before), arrival=before)
@@ -324,5 +333,28 @@ def test_a_lease_that_is_lost_ends_the_work(running):
     delivery.put({"n": 1})
     delivery.thread.join(10)
 
-    assert [type(error).__name__ for error in delivery.errors] == ["LeaseLost"]
+    assert [type(error) for error in delivery.errors] == [LeaseLost]
     assert delivery.stream.backlog()[delivery.shard].records == 1
+
+
+def test_a_lease_that_its_renewal_finds_lost_ends_the_work_before_the_buffer_is_due(running, lake):
+    delivery = running()
+    delivery.put({"n": 1})
+    delivery.stream.acquire(delivery.shard, "delivery", "test", 30)
+    with pytest.raises(LeaseLost):
+        delivery.lease.renew()
+    delivery.thread.join(5)
+
+    assert [type(error) for error in delivery.errors] == [LeaseLost]
+    assert files(lake) == []
+
+
+def test_the_next_lease_goes_on_behind_what_is_delivered(running, lake):
+    put = []
+    for n in range(2):
+        delivery = running(buffer_bytes=1)
+        put += delivery.put({"n": n})
+        eventually(lambda delivery=delivery: delivery.stream.backlog()[delivery.shard].records == 0)
+        delivery.end()
+
+    assert landed(lake) == identities(put)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.edges.event_stream import StreamRecord
+from streaming.edges.event_stream import LeaseLost, StreamRecord
 from streaming.edges.lake import LocalLake
 from streaming.edges.redis_stream import RedisEventStream
 from streaming.runtime import event_source_mapping
@@ -301,3 +301,29 @@ class TestOnAStream:
 
         assert stream.backlog("probe")["shardId-000000000000"].records == 2
         assert read_lines(lake, "failed/probe") == []
+
+    def test_the_next_lease_goes_on_behind_what_is_done(self, stream, lake):
+        function = Function(lambda records: None)
+        for letter in b"ab":
+            stream.put_records([("a", bytes([letter]))])
+            stop = Event()
+            thread = self.run(stream, lake, function, stop)
+            self.wait_for(lambda: stream.backlog("probe")["shardId-000000000000"].records == 0)
+            stop.set()
+            thread.join(5)
+
+        assert function.batches == ["a", "b"]
+
+    def test_a_lease_that_is_lost_ends_the_work(self, stream, lake):
+        stop = Event()
+        [shard] = stream.list_shards()
+        lease = stream.acquire(shard, "probe", "test", 30)
+        stream.acquire(shard, "probe", "test", 30)
+        with pytest.raises(LeaseLost):
+            lease.renew()
+        stream.put_records([("a", b"a")])
+        function = Function(lambda records: None)
+
+        with pytest.raises(LeaseLost):
+            mapping(lake, function).run(stream, lease, stop)
+        assert function.batches == []
