@@ -135,6 +135,16 @@ def test_a_clock_that_steps_back_puts_nothing_behind_what_delivery_has_declared(
     assert record.arrival >= ahead - timedelta(milliseconds=1)
 
 
+def test_a_clock_that_steps_back_keeps_the_records_in_order(stream, stream_redis_url):
+    ahead = int(time.time() * 1000) + 300_000
+    with redis.Redis.from_url(stream_redis_url) as client:
+        client.xadd(f"events:{SHARD}", {"k": "a", "d": "x"}, id=f"{ahead}-1")
+
+    [put] = stream.put_records([("a", b"y")])
+
+    assert put.sequence_number == f"{ahead}-{2:012d}"
+
+
 class TestTrim:
     def test_what_is_not_delivered_stays(self, stream):
         put(stream, 3)
