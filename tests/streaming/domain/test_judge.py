@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from streaming.domain.events import Event
 from streaming.domain.timestamps import format_timestamp
 from streaming.domain.validation import with_client_ip
 from streaming.edges.ingestion_api import load_contract
-from tests.streaming.domain.strategies import event_texts
+from tests.streaming.domain.strategies import ARTICLE_EVENT, event_texts
 
 ARRIVAL = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
 START = datetime(2021, 1, 1, tzinfo=UTC)
@@ -28,6 +29,7 @@ _odd_bytes = st.sampled_from(
         b'{\n"user_id": "20"\n}',
         b'{"a": 1}}',
         b"x" * 70_000,
+        json.dumps(ARTICLE_EVENT).encode().replace(b"{", b"{" + b" " * 70_000, 1),
     ]
 )
 

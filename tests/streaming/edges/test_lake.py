@@ -60,6 +60,21 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_nothing_else(lake, monkeypa
     assert [path.read_bytes() for path in lake.path(FOLDER).iterdir()] == [b"old"]
 
 
+def test_a_new_file_and_its_entry_in_the_folder_are_on_disk_when_it_is_published(lake, monkeypatch):
+    lake.publish(f"{FOLDER}/a", b"old")
+    synced, sync = [], os.fsync
+
+    def record(descriptor):
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    lake.publish(f"{FOLDER}/a", b"new")
+
+    file = lake.path(f"{FOLDER}/a")
+    assert synced == [file.stat().st_ino, file.parent.stat().st_ino]
+
+
 def test_gzip_is_reproducible():
     data = b"one line\n" * 1000
 
