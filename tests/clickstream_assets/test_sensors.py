@@ -55,7 +55,10 @@ class Daemon:
     def _run(self, job: str, requests: list[dg.RunRequest]) -> list[Range]:
         for request in requests:
             self._definitions.resolve_job_def(job).execute_in_process(
-                instance=self._instance, tags=request.tags, asset_selection=request.asset_selection
+                instance=self._instance,
+                tags=request.tags,
+                run_config=request.run_config,
+                asset_selection=request.asset_selection,
             )
         return [
             (request.tags[ASSET_PARTITION_RANGE_START_TAG], request.tags[ASSET_PARTITION_RANGE_END_TAG])
@@ -113,6 +116,26 @@ def test_a_late_file_rebuilds_the_hour_and_the_day_of_its_event_alone(
     assert daemon.tick("flatten_touched_hours") == [(hour_key(hour_of(OLD)),) * 2]
     assert daemon.tick("aggregate_touched_days") == [(f"{OLD:%Y-%m-%d}",) * 2]
     assert daemon.tick("reopen_late_hours") == []
+
+
+def test_late_events_of_scattered_hours_take_one_run_that_passes_by_the_others(
+    daemon: Daemon, catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance
+) -> None:
+    land(lake, [delivery(NOW - timedelta(hours=hour), f"click-{hour}", NOW) for hour in range(10)], "one")
+    catch_up.run(lake, LONG_AFTER)
+    flattened = dg.AssetKey("flattened_events")
+    before = instance.fetch_materializations(flattened, limit=100).records
+
+    late = [NOW - timedelta(hours=hours) for hours in (2, 5, 30)]
+    land(lake, [delivery(moment, f"late-{moment}", NOW) for moment in late], "two")
+
+    daemon.tick("reopen_late_hours")
+    assert daemon.tick("flatten_touched_hours") == [(hour_key(hour_of(late[2])), hour_key(hour_of(late[0])))]
+    records = instance.fetch_materializations(flattened, limit=100).records
+    anew = {record.partition_key: record.asset_materialization for record in records[: len(records) - len(before)]}
+    assert set(anew) == {hour_key(hour_of(moment)) for moment in late}
+    assert anew[hour_key(hour_of(late[0]))].metadata["dagster/row_count"].value == 2
+    assert daemon.tick("flatten_touched_hours") == []
 
 
 def test_an_open_hour_is_balanced_and_flattened_for_the_time_being(
