@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import shutil
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -350,11 +351,13 @@ def test_a_lease_that_its_renewal_finds_lost_ends_the_work_before_the_buffer_is_
 
 
 def test_the_next_lease_goes_on_behind_what_is_delivered(running, lake):
-    put = []
-    for n in range(2):
-        delivery = running(buffer_bytes=1)
-        put += delivery.put({"n": n})
-        eventually(lambda delivery=delivery: delivery.stream.backlog()[delivery.shard].records == 0)
-        delivery.end()
+    first = running(buffer_bytes=1)
+    first.put({"n": 1})
+    eventually(lambda: first.stream.backlog()[first.shard].records == 0)
+    first.end()
+    shutil.rmtree(lake.root)
+    second = running(buffer_bytes=1)
+    put = second.put({"n": 2})
+    eventually(lambda: second.stream.backlog()[second.shard].records == 0)
 
     assert landed(lake) == identities(put)
