@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.domain.envelope import new_record_ids, open_record, raw_line, stamp
+from streaming.domain.json_text import is_json
 from streaming.domain.timestamps import format_timestamp
 from tests.streaming.domain.strategies import ARTICLE_EVENT, event_texts
 
@@ -23,6 +24,23 @@ def test_a_stamped_event_opens_as_it_was_stamped() -> None:
     assert json.loads(envelope.event or b"") == ARTICLE_EVENT
     assert raw_line(envelope) == data
     assert data.count(b"\n") == 1
+
+
+@given(
+    event_texts(),
+    st.sampled_from([b"", b" ", b"\n", b"\r\n", b"\x0b"]),
+    st.sampled_from([b"}\n", b"}", b"} \n", b"}\r\n", b"}\x0b\n", b"}\n\n"]),
+)
+def test_the_raw_line_of_a_stamped_event_is_its_wire_form_however_it_came(
+    event: bytes, space: bytes, end: bytes
+) -> None:
+    text = event.replace(b"{", b"{" + space, 1)
+    header = stamp(b"", RECORD_ID, format_timestamp(ARRIVAL), None).removesuffix(b"}\n")
+    envelope = open_record(header + text + end, ARRIVAL)
+    if envelope.record_id == RECORD_ID:
+        assert raw_line(envelope) == stamp(text, RECORD_ID, format_timestamp(ARRIVAL), None)
+    else:
+        assert not is_json(text)
 
 
 def test_a_bare_event_is_identified_by_its_bytes_and_arrives_with_the_stream() -> None:
