@@ -51,7 +51,7 @@ class Transform:
         size = 0
         for record in records:
             entry = _entry(shard, record)
-            entry_size = len(entry["data"]) + _ENTRY_BYTES + len(record.partition_key)
+            entry_size = len(entry["data"]) + _ENTRY_BYTES + 6 * len(record.partition_key)  # escaped, at worst
             if batch and size + entry_size > self._request_bytes:
                 yield batch
                 batch, size = [], 0

@@ -63,6 +63,19 @@ def test_requests_stay_below_their_bound(records):
     assert min(sizes[:-1]) > 85_000
 
 
+def test_keys_that_have_to_be_escaped_count_as_such(records):
+    sizes = []
+
+    def handler(event, context):
+        sizes.append(len(orjson.dumps(event)))
+        return {"records": [ok(record) for record in event["records"]]}
+
+    odd = [record._replace(partition_key="\x01" * 200) for record in records(*[b"x"] * 100)]
+    outcomes(handler, odd, request_bytes=10_000)
+
+    assert max(sizes) <= 10_000
+
+
 def test_a_record_larger_than_the_bound_goes_alone(records):
     sizes = []
 
