@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,16 +153,26 @@ def _find_mariadb() -> Path | None:
 def _install_mariadb(say: Callable[[str], None]) -> Path:
     packages = " ".join(MARIADB_PACKAGES)
     advice = f"install MariaDB's server programs (Debian, Ubuntu: apt-get install {packages}) or set MYSQL_URL"
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise SupervisorError(f"MariaDB is missing: {advice}")
-    say(f"installing {packages} with apt-get")
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *MARIADB_PACKAGES]
-    if not _apt(install) and not (_apt(["apt-get", "update", "-q"]) and _apt(install)):
-        raise SupervisorError(f"apt-get could not install {packages}; {advice}")
+    install_packages(MARIADB_PACKAGES, advice, say)
     server = _find_mariadb()
     if server is None:
         raise SupervisorError(f"apt-get installed {packages}, but mariadbd is not there: {advice}")
     return server
+
+
+def install_packages(packages: Sequence[str], advice: str, say: Callable[[str], None]) -> None:
+    """Install packages of the system, where this is root on Debian.
+
+    Raises:
+        SupervisorError: it is not, or apt-get fails; the message gives the advice.
+    """
+    names = " ".join(packages)
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise SupervisorError(f"{names} is missing: {advice}")
+    say(f"installing {names} with apt-get")
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    if not _apt(install) and not (_apt(["apt-get", "update", "-q"]) and _apt(install)):
+        raise SupervisorError(f"apt-get could not install {names}; {advice}")
 
 
 def _apt(command: list[str]) -> bool:
