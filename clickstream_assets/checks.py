@@ -42,7 +42,7 @@ def evaluate_partitions(
             asset_key=context.asset_key,
             check_name=check,
             passed=verdict.passed,
-            metadata={name: dg.MetadataValue.text(str(value)) for name, value in verdict.metadata.items()},
+            metadata={name: _shown(value) for name, value in verdict.metadata.items()},
             blocking=True,
             partition=key,
             target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
@@ -50,3 +50,8 @@ def evaluate_partitions(
             ),
         )
     yield dg.Output(None, output_name=f"{context.asset_key.path[-1]}_{check}")
+
+
+def _shown(value: Any) -> dg.MetadataValue[Any]:
+    """Numbers are plotted from run to run."""
+    return dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.text(str(value))

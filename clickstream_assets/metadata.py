@@ -1,6 +1,7 @@
 """Metadata that people look at in the Dagster UI: column schemas, sizes, time ranges, previews, small charts."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
 
 
 def spark_bars(counts: Sequence[int]) -> str:
-    """Counts as a row of bars: `▁▃█`."""
-    highest = max(counts, default=0)
-    return "".join(_BARS[count * (len(_BARS) - 1) // highest] if highest else _BARS[0] for count in counts)
+    """Counts as a row of bars, `▁▃█`, on a logarithmic scale: late events are few beside those of the hour itself."""
+    highest = math.log1p(max(counts, default=0)) or 1
+    return "".join(_BARS[round(math.log1p(count) / highest * (len(_BARS) - 1))] for count in counts)
 
 
 def _line(cells: Any) -> str:
