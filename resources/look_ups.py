@@ -6,7 +6,8 @@ import dagster as dg
 
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.timestamps import format_timestamp
-from streaming.edges.geo import GeoProvider, open_geo
+from streaming.edges.geo import GeoProvider
+from streaming.edges.geo_provider import open_geo
 from streaming.edges.look_ups import Found, LookUps, MissingName
 from streaming.edges.users_db import UsersDb
 from streaming.settings import Settings, load_settings

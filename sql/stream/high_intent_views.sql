@@ -6,9 +6,9 @@ SELECT
     user_id,
     click_id,
     event_name,
-    percent_viewed,
+    CAST(percent_viewed AS DECIMAL(5, 2)) AS percent_viewed,
     product_id,
     price
 FROM source_stream
 WHERE event_name = 'ViewContent'
-    AND percent_viewed > 60
+    AND source_stream.percent_viewed > 60

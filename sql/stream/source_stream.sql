@@ -10,7 +10,7 @@ SELECT UNNEST(
             "user_id": "VARCHAR",
             "click_id": "VARCHAR",
             "event_name": "VARCHAR",
-            "percent_viewed": "DECIMAL(5,2)",
+            "percent_viewed": "DOUBLE",
             "product_id": "BIGINT",
             "price": "DECIMAL(18,2)"
         }]'

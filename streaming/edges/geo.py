@@ -1,4 +1,4 @@
-"""Where an IP address is: the protocol of geo providers, and the choice of one by the settings."""
+"""Where an IP address is: the protocol of geo providers, and what they share."""
 
 from collections.abc import Collection
 from enum import StrEnum
@@ -7,9 +7,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 from streaming.domain.enrichment import Place
-from streaming.settings import SettingError, Settings
 
-__all__ = ["GeoProvider", "MissingPlace", "open_geo", "unusable_address"]
+__all__ = ["GeoProvider", "MissingPlace", "unusable_address"]
 
 
 class MissingPlace(StrEnum):
@@ -30,26 +29,6 @@ class GeoProvider(Protocol):
 
     def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
         """A place or the reason there is none, for every address asked for. Never raises for an address."""
-
-
-def open_geo(settings: Settings) -> GeoProvider:
-    """The provider the settings ask for: ipinfo.io when there is a token, else the mmdb file.
-
-    Raises:
-        SettingError: neither is set, or the file is not there or no mmdb.
-    """
-    if settings.ipinfo_token:
-        from streaming.edges.geo_ipinfo import IpinfoGeo  # noqa: PLC0415
-
-        return IpinfoGeo(settings.ipinfo_token, settings.lookup_deadline_seconds)
-    if settings.geoip_database:
-        from streaming.edges.geo_mmdb import MmdbGeo, UnusableDatabaseError  # noqa: PLC0415
-
-        try:
-            return MmdbGeo(settings.geoip_database)
-        except UnusableDatabaseError as error:
-            raise SettingError(f"GEOIP_DATABASE cannot be used: {error}") from error
-    raise SettingError("set GEOIP_DATABASE to a city-level mmdb file, or IPINFO_TOKEN; ./run up sets the first")
 
 
 @lru_cache(maxsize=65_536)

@@ -11,7 +11,8 @@ import redis
 
 from streaming.domain.enrichment import CODE_VERSION, Place
 from streaming.edges.breaker import CircuitBreaker
-from streaming.edges.geo import GeoProvider, MissingPlace, open_geo
+from streaming.edges.geo import GeoProvider, MissingPlace
+from streaming.edges.geo_provider import open_geo
 from streaming.edges.user_cache import Cached, CachedPlace, UserCache
 from streaming.settings import Settings
 

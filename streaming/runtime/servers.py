@@ -41,14 +41,17 @@ def plan_servers(home: Path, environ: Mapping[str, str], say: Callable[[str], No
     """
     services: list[Service] = []
     addresses: dict[str, str] = {}
-    roles = (("REDIS_URL", "stream-redis", verify_stream), ("CACHE_REDIS_URL", "cache-redis", verify_cache))
-    for variable, name, verify in roles:
+    roles = (
+        ("REDIS_URL", "stream-redis", verify_stream, "always"),
+        ("CACHE_REDIS_URL", "cache-redis", verify_cache, "everysec"),
+    )
+    for variable, name, verify, fsync in roles:
         if url := environ.get(variable):
             verify(url)
         else:
             port = free_port()
             url = f"redis://{LOOPBACK}:{port}/0"
-            services.append(redis_service(name, home / name, port))
+            services.append(redis_service(name, home / name, port, fsync))
         addresses[variable] = url
     if url := environ.get("MYSQL_URL"):
         if not _mysql_answers(url):
@@ -73,12 +76,16 @@ def free_port(preferred: int = 0) -> int:
     raise SupervisorError("no free TCP port on loopback")
 
 
-def redis_service(name: str, data: Path, port: int) -> Service:
-    """A private Redis that keeps every write in an append-only file and never evicts."""
+def redis_service(name: str, data: Path, port: int, fsync: str = "always") -> Service:
+    """A private Redis that keeps every write in an append-only file and never evicts.
+
+    `fsync` `always`: on disk before it is acknowledged. `everysec` is cheaper, but while the disk is slow Redis then
+    acknowledges up to two seconds of writes that are nowhere but in its memory.
+    """
     data.mkdir(parents=True, exist_ok=True)
     command: list[str | Path] = [
         redis_binary(), "--bind", LOOPBACK, "--port", str(port), "--dir", data, "--appendonly", "yes",
-        "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
+        "--appendfsync", fsync, "--save", "", "--maxmemory-policy", "noeviction",
     ]  # fmt: skip
     return Service(name, command, ready=lambda: _redis_answers(port), ready_seconds=120, grace_seconds=20)
 

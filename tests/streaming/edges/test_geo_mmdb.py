@@ -5,9 +5,10 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from streaming.domain.enrichment import Place
-from streaming.edges.geo import MissingPlace, open_geo
+from streaming.edges.geo import MissingPlace
 from streaming.edges.geo_ipinfo import IpinfoGeo
 from streaming.edges.geo_mmdb import MmdbGeo, UnusableDatabaseError
+from streaming.edges.geo_provider import open_geo
 from streaming.settings import SettingError, load_settings
 from tests.streaming.conftest import RIVERSIDE
 
