@@ -6,6 +6,7 @@ from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.freshness import latest_hours_are_present
 
 SETTLE = "settle_arrivals"
+BALANCE = ("failed_events", "event_ledger")  # what of it balances an hour without sealing it
 FLATTEN = "flatten"
 AGGREGATE = "aggregate"
 REFRESH_USER_NAMES = "refresh_user_names"

@@ -6,7 +6,7 @@ import dagster as dg
 
 from clickstream_assets import pending
 from clickstream_assets.aggregates.unload import DAY
-from clickstream_assets.jobs import AGGREGATE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
+from clickstream_assets.jobs import AGGREGATE, BALANCE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
 from clickstream_assets.partitions import day_ranges, hour_ranges
 from clickstream_assets.requests import is_running, range_requests
 from resources.event_stream import Delivery
@@ -31,7 +31,7 @@ def balance_open_hours(
     """Every five minutes, balance the hours that are still open as far as delivery has come."""
     hours = pending.arrival_hours(lake, delivery.progress().caught_up_to).open
     if not is_running(SETTLE, context.instance):
-        yield from range_requests(hour_ranges(hours), "these hours are open", ["failed_events", "event_ledger"])
+        yield from range_requests(hour_ranges(hours), "these hours are open", BALANCE)
 
 
 @dg.schedule(job_name=AGGREGATE, cron_schedule="*/15 * * * *", default_status=RUNNING)

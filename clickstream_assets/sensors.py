@@ -15,11 +15,12 @@ import dagster as dg
 from clickstream_assets import pending
 from clickstream_assets.enriched.seal import arrivals_changed_at
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
-from clickstream_assets.jobs import AGGREGATE, FLATTEN, SETTLE
+from clickstream_assets.jobs import AGGREGATE, BALANCE, FLATTEN, SETTLE
+from clickstream_assets.ledger.balance import is_unsealed
 from clickstream_assets.partitions import Partitions, day_ranges, hour_key, hour_of_key, hour_ranges
 from clickstream_assets.requests import is_running, range_requests
 from resources.event_stream import Delivery
-from resources.lake import Lake
+from resources.lake import Lake, partition_file, written_at
 from streaming.domain.tables import ENRICHED_EVENTS
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
@@ -45,14 +46,18 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
     def reopen_late_hours(
         context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[Delivery]
     ) -> dg.SensorResult | dg.SkipReason:
-        """Sealed hours to which more has come are sealed and balanced anew."""
+        """Sealed hours to which more has come are sealed and balanced anew; those that were rebuilt are balanced."""
         if is_running(SETTLE, context.instance):
             return dg.SkipReason("hours of arrival are being settled")
         stale = pending.arrival_hours(lake, delivery.progress().caught_up_to).closed
-        late = [hour for hour in stale if lake.partition(ENRICHED_EVENTS, hour)]
-        attempt = str(max((arrivals_changed_at(hour, lake) for hour in late), default=0))
-        requests = range_requests(hour_ranges(late), "files came after the seal", attempt=attempt)
-        return dg.SensorResult(run_requests=list(requests))
+        sealed = [hour for hour in stale if lake.partition(ENRICHED_EVENTS, hour)]
+        late = [hour for hour in sealed if is_unsealed(hour, lake)]
+        rebuilt = sorted(set(sealed) - set(late))
+        requests = [
+            *range_requests(hour_ranges(late), "files came after the seal", attempt=_newest(late, lake)),
+            *range_requests(hour_ranges(rebuilt), "the hours were rebuilt", BALANCE, attempt=_newest(rebuilt, lake)),
+        ]
+        return dg.SensorResult(run_requests=requests)
 
     @dg.sensor(job_name=FLATTEN, minimum_interval_seconds=30, default_status=RUNNING)
     def flatten_touched_hours(
@@ -87,6 +92,12 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
         return _request(context, changed, day_ranges(days), done=not days, because="an hour of it was flattened anew")
 
     return [report_arrivals, reopen_late_hours, flatten_touched_hours, aggregate_touched_days]
+
+
+def _newest(hours: list[datetime], lake: Lake) -> str:
+    """Changes when more comes to one of these hours, or one of them is rebuilt."""
+    rebuilt = (written_at(lake.path(partition_file(ENRICHED_EVENTS, hour))) for hour in hours)
+    return str(max((*rebuilt, *(arrivals_changed_at(hour, lake) for hour in hours)), default=0))
 
 
 class Materialised(NamedTuple):

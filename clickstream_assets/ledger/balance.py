@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from clickstream_assets.enriched.raw import RAW_IDENTITIES
 from clickstream_assets.enriched.seal import GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
 from resources.event_stream import DeliveryProgress
-from resources.lake import Lake, modified_at, partition_file
+from resources.lake import Lake, modified_at, partition_file, written_at
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, RAW_EVENTS
 
@@ -77,9 +77,18 @@ def accounts_until(hour: datetime, lake: Lake) -> int:
 
 
 def is_stale(hour: datetime, lake: Lake) -> bool:
-    """Whether a closed hour is not sealed, or something came to it after it was sealed and balanced."""
-    sealed, ledger = (modified_at(lake.path(partition_file(table, hour))) for table in (ENRICHED_EVENTS, EVENT_LEDGER))
-    return sealed < arrivals_changed_at(hour, lake) or ledger < accounts_until(hour, lake)
+    """Whether a closed hour is not sealed and balanced, or was not since something came to it or it was rebuilt."""
+    return is_unsealed(hour, lake) or _is_unbalanced(hour, lake)
+
+
+def is_unsealed(hour: datetime, lake: Lake) -> bool:
+    """Whether a closed hour is not sealed, or files came to it after it was."""
+    return modified_at(lake.path(partition_file(ENRICHED_EVENTS, hour))) < arrivals_changed_at(hour, lake)
+
+
+def _is_unbalanced(hour: datetime, lake: Lake) -> bool:
+    sealed, ledger = (lake.path(partition_file(table, hour)) for table in (ENRICHED_EVENTS, EVENT_LEDGER))
+    return modified_at(ledger) < accounts_until(hour, lake) or written_at(ledger) < written_at(sealed)
 
 
 def _balance(row: dict[str, Any]) -> Balance:

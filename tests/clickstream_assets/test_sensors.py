@@ -7,7 +7,7 @@ import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from clickstream_assets.catch_up import CatchUp
-from clickstream_assets.partitions import hour_key
+from clickstream_assets.partitions import hour_key, range_tags
 from resources.lake import Lake
 from streaming.domain.layout import hour_of
 from tests.clickstream_assets.conftest import NOW, DeliveryTo
@@ -115,6 +115,27 @@ def test_a_late_file_rebuilds_the_hour_and_the_day_of_its_event_alone(
     assert daemon.tick("reopen_late_hours") == [(hour_key(HOUR), hour_key(HOUR))]
     assert daemon.tick("flatten_touched_hours") == [(hour_key(hour_of(OLD)),) * 2]
     assert daemon.tick("aggregate_touched_days") == [(f"{OLD:%Y-%m-%d}",) * 2]
+    assert daemon.tick("reopen_late_hours") == []
+
+
+def test_an_hour_enriched_anew_is_balanced_flattened_and_aggregated_anew(
+    daemon: Daemon, catch_up: CatchUp, lake: Lake, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    catch_up.run(lake, LONG_AFTER)
+    for sensor in ("reopen_late_hours", "flatten_touched_hours", "aggregate_touched_days"):
+        assert daemon.tick(sensor) == []
+
+    definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey("enriched_events")],
+        tags={"dagster/backfill": "by-hand", **range_tags(hour_key(HOUR), hour_key(HOUR))},
+    )
+
+    assert daemon.tick("reopen_late_hours") == [(hour_key(HOUR), hour_key(HOUR))]
+    assert len(instance.fetch_materializations(dg.AssetKey("enriched_events"), limit=10).records) == 2
+    assert daemon.tick("flatten_touched_hours") == [(hour_key(HOUR), hour_key(HOUR))]
+    assert daemon.tick("aggregate_touched_days") == [("2026-11-20", "2026-11-20")]
     assert daemon.tick("reopen_late_hours") == []
 
 
