@@ -126,6 +126,7 @@ class _Sender:
         batch, rate = self._options.batch, self._options.rate
         if rate:
             batch = min(batch, max(1, round(rate * REPORT_SECONDS)))
+        most_past = 1 if rate else MAX_PUT_RECORDS  # a slow flow would take the best part of an hour to fill a put
         good: list[bytes] = []
         past: list[tuple[str, bytes]] = []
         for outgoing in mixture(self._options):
@@ -139,7 +140,7 @@ class _Sender:
             if len(good) == batch:
                 yield _request(good)
                 good = []
-            if len(past) == MAX_PUT_RECORDS:
+            if len(past) == most_past:
                 yield past
                 past = []
         if past:

@@ -87,6 +87,18 @@ def test_a_live_stream_ends_when_it_is_stopped(collector: CollectorProcess) -> N
     assert 100 <= result.accepted == clicks(collector).total()
 
 
+def test_a_live_stream_puts_bad_events_on_the_stream_as_they_come(collector: CollectorProcess) -> None:
+    stop = threading.Event()
+
+    def progress(result: SendResult) -> None:
+        if result.accepted >= 100:
+            stop.set()
+
+    options = SendOptions(collector.url, events=None, rate=200, bad_stream=0.2)
+    result = send(options, progress, stop, stream=collector.stream)
+    assert len(collector.envelopes()) > result.accepted
+
+
 def test_nothing_is_lost_when_the_stream_goes_away_and_comes_back(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
     server = RedisServer(tmp_path / "redis")
