@@ -34,7 +34,7 @@ def test_every_command_explains_itself(command: str) -> None:
 
 
 def test_a_command_is_a_module_of_its_name() -> None:
-    shared = {"__init__", "__main__", "cli", "platform"}
+    shared = {"__init__", "__main__", "browser", "cli", "platform"}
     assert {path.stem for path in (ROOT / "commands").glob("*.py")} - shared == set(COMMANDS)
 
 
