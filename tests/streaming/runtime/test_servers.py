@@ -52,8 +52,8 @@ def test_mariadb_keeps_what_it_committed_when_it_is_killed(tmp_path: Path, super
         pass
 
 
-def test_mariadb_starts_in_a_home_deeper_than_a_socket_path(tmp_path: Path, supervisor: Supervisor) -> None:
-    data = tmp_path / ("a" * 60) / ("b" * 60) / "mariadb"
+def test_mariadb_starts_in_a_home_with_blanks_deeper_than_a_socket_path(tmp_path: Path, supervisor: Supervisor) -> None:
+    data = tmp_path / ("a " * 30) / ("b" * 60) / "mariadb"
     supervisor.start(mariadb_service(data, free_port(), print))
     assert data.is_dir()
 
