@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.enrich import Finder, enrich_records
 from clickstream_assets.enriched.heal import heal, keep_failures
-from clickstream_assets.enriched.raw import raw_records
+from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
 from resources.lake import Lake, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
@@ -62,19 +62,30 @@ def seal_hour(
 
 def seal(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
     """Seal an hour from its landing files; returns its rows."""
-    return _publish(hour, lake, warehouse, None)
+    landed = _landed(hour, lake)
+    return _publish(hour, lake, warehouse, landed, landed.files, from_raw=False)
 
 
 def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: Finder) -> int:
-    """Seal an hour from its raw copy, every record enriched with the names and places of now; returns its rows."""
+    """Seal an hour from its raw copy, every record enriched with the names and places of now; returns its rows.
+
+    A record that is in landing alone stays as it is, so that the ledger goes on telling of it.
+    """
+    landed = _landed(hour, lake)
+    raw = lake.list_hour(RAW_EVENTS.prefix, hour)
     with lake.scratch() as scratch:
-        enriched = scratch / "enriched.parquet"
+        enriched, absent = scratch / "enriched.parquet", scratch / "absent_from_raw.parquet"
         with pq.ParquetWriter(enriched, arrow_schema(ENRICHED_LANDING)) as writer:
-            for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour)):
+            for records in raw_records(raw):
                 rows, failures = enrich_records(records, look_ups)
                 writer.write_table(rows)
                 keep_failures(hour, lake, failures)
-        return _publish(hour, lake, warehouse, enriched)
+        sources = {
+            "enriched_landing": Source(ENRICHED_LANDING, landed.files),
+            "raw_events": Source(RAW_IDENTITIES, raw),
+        }
+        warehouse.save(sql_file("enriched/absent_from_raw"), [], sources, absent, {})
+        return _publish(hour, lake, warehouse, landed, [enriched, absent], from_raw=True)
 
 
 def enriched_files(hour: datetime, lake: Lake) -> list[Path]:
@@ -101,10 +112,22 @@ def arrivals_changed_at(hour: datetime, lake: Lake) -> int:
     return max(lake.changed_at(table.prefix, hour) for table in (RAW_EVENTS, ENRICHED_LANDING))
 
 
-def _publish(hour: datetime, lake: Lake, warehouse: Warehouse, anew: Path | None) -> int:
+class _Landed(NamedTuple):
+    """The landing files of an hour, and the moment from which on more may have come, in nanoseconds since 1970."""
+
+    as_of: int
+    files: list[Path]
+
+
+def _landed(hour: datetime, lake: Lake) -> _Landed:
     as_of = arrivals_changed_at(hour, lake)  # before the listing: what comes in between shows as newer
-    landing = lake.list_hour(ENRICHED_LANDING.prefix, hour)
-    says = {LANDING_FILES: json.dumps([file.name for file in landing]), FROM_RAW: json.dumps(anew is not None)}
-    sources = {"enriched_landing": Source(ENRICHED_LANDING, [anew] if anew else landing)}
-    with lake.publishing(partition_file(ENRICHED_EVENTS, hour), as_of) as file:
+    return _Landed(as_of, lake.list_hour(ENRICHED_LANDING.prefix, hour))
+
+
+def _publish(
+    hour: datetime, lake: Lake, warehouse: Warehouse, landed: _Landed, files: list[Path], *, from_raw: bool
+) -> int:
+    says = {LANDING_FILES: json.dumps([file.name for file in landed.files]), FROM_RAW: json.dumps(from_raw)}
+    sources = {"enriched_landing": Source(ENRICHED_LANDING, files)}
+    with lake.publishing(partition_file(ENRICHED_EVENTS, hour), landed.as_of) as file:
         return warehouse.save(sql_file("enriched/enriched_events"), [], sources, file, says)

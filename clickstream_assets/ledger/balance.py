@@ -83,12 +83,13 @@ def is_stale(hour: datetime, lake: Lake) -> bool:
 
 def is_unsealed(hour: datetime, lake: Lake) -> bool:
     """Whether a closed hour is not sealed, or files came to it after it was."""
-    return modified_at(lake.path(partition_file(ENRICHED_EVENTS, hour))) < arrivals_changed_at(hour, lake)
+    # Not "older than": in a lake that was copied, or after the clock was set back, dates need not go up.
+    return modified_at(lake.path(partition_file(ENRICHED_EVENTS, hour))) != arrivals_changed_at(hour, lake)
 
 
 def _is_unbalanced(hour: datetime, lake: Lake) -> bool:
     sealed, ledger = (lake.path(partition_file(table, hour)) for table in (ENRICHED_EVENTS, EVENT_LEDGER))
-    return modified_at(ledger) < accounts_until(hour, lake) or written_at(ledger) < written_at(sealed)
+    return modified_at(ledger) != accounts_until(hour, lake) or written_at(ledger) < written_at(sealed)
 
 
 def _balance(row: dict[str, Any]) -> Balance:

@@ -1,5 +1,8 @@
 """An hour of arrival becomes one sorted file, whatever delivery left out or sent twice."""
 
+import os
+import time
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +13,12 @@ import pytest
 from clickstream_assets.enriched.heal import heal
 from clickstream_assets.enriched.seal import enriched_files, is_closed, seal, seal_hour, sealed_from
 from clickstream_assets.failed.collect import publish_failed_events
-from clickstream_assets.ledger.balance import is_stale, publish_balance
+from clickstream_assets.ledger.balance import is_stale, is_unsealed, publish_balance
 from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse
-from streaming.domain.layout import hour_of
+from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import ENRICHED_EVENTS, FAILED_EVENTS
+from streaming.edges.look_ups import Found
 from streaming.edges.parquet import arrow_schema
 from tests.clickstream_assets.conftest import NOW, KnownLookUps, caught_up
 from tests.landing import Delivery, delivery, land
@@ -83,6 +87,48 @@ def test_what_delivery_left_out_is_enriched_before_the_seal(lake: Lake, warehous
     assert sorted(types) == ["malformed_json", "schema_violation"]
 
 
+def test_what_raw_lacks_is_kept_and_stays_red_when_the_hour_is_enriched_anew(
+    lake: Lake, warehouse: DuckDBWarehouse
+) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    land(lake, [delivery(NOW, "b", NOW)], "two")
+    lake.path(f"{hour_prefix('raw', HOUR)}/two.json.gz").unlink()
+
+    assert seal_hour(HOUR, lake, warehouse, KnownLookUps(), from_raw=True).rows == 2
+
+    balance = publish_balance(HOUR, lake, warehouse, DONE)
+    assert (balance.state, balance.enriched_records, balance.unknown_records) == ("red", 2, 1)
+    rows = pq.read_table(sealed_file(lake), partitioning=None)
+    assert dict(zip(rows["click_id"].to_pylist(), rows["name"].to_pylist(), strict=True)) == {
+        "a": "Ada Lovelace",
+        "b": "Semyon Ryan",
+    }
+
+
+class LandsWhileItLooks(KnownLookUps):
+    """Look-ups during which delivery writes one more file."""
+
+    def __init__(self, lake: Lake) -> None:
+        super().__init__()
+        self._lake = lake
+
+    def find(self, user_ids: Collection[str], ips: Collection[str]) -> Found:
+        land(self._lake, [delivery(NOW, "late", NOW)], "late")
+        return super().find(user_ids, ips)
+
+
+def test_what_lands_while_an_hour_is_enriched_anew_is_not_taken_for_sealed(
+    lake: Lake, warehouse: DuckDBWarehouse
+) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+
+    seal_hour(HOUR, lake, warehouse, LandsWhileItLooks(lake), from_raw=True)
+
+    assert is_unsealed(HOUR, lake)
+    balance = publish_balance(HOUR, lake, warehouse, DONE)
+    assert (balance.state, balance.enriched_records) == ("balanced", 2)
+
+
 def test_healing_twice_finds_nothing_left(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one", enriched=False)
     assert heal(HOUR, lake, warehouse, KnownLookUps) == 1
@@ -102,6 +148,19 @@ def test_a_later_file_reopens_the_hour(lake: Lake, warehouse: DuckDBWarehouse) -
     assert is_stale(HOUR, lake)
     assert [file.name for file in enriched_files(HOUR, lake)] == ["enriched_events.parquet", "two.parquet"]
     assert seal(HOUR, lake, warehouse) == 2
+
+
+@pytest.mark.parametrize("dated", [-3600, 3600])
+def test_a_later_file_shows_whatever_the_clock_says(lake: Lake, warehouse: DuckDBWarehouse, dated: int) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    seal(HOUR, lake, warehouse)
+    publish_balance(HOUR, lake, warehouse, DONE)
+    land(lake, [delivery(NOW, "b", NOW)], "two")
+    then = time.time() + dated
+    for table in ("raw", "enriched_landing"):
+        os.utime(lake.path(hour_prefix(table, HOUR)), (then, then))
+
+    assert is_unsealed(HOUR, lake)
 
 
 def test_an_hour_enriched_anew_keeps_its_new_names_when_it_is_sealed_again(
