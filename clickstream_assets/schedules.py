@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import dagster as dg
 
 from clickstream_assets import pending
-from clickstream_assets.aggregates.unload import DAY
 from clickstream_assets.jobs import AGGREGATE, BALANCE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
 from clickstream_assets.partitions import day_ranges, hour_ranges
 from clickstream_assets.requests import is_running, range_requests
@@ -35,10 +34,10 @@ def balance_open_hours(
 
 
 @dg.schedule(job_name=AGGREGATE, cron_schedule="*/15 * * * *", default_status=RUNNING)
-def aggregate_today(context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.RunRequest]:
-    """Every quarter of an hour, aggregate the day that goes on, and the last of yesterday. A sensor has the others."""
-    today = context.scheduled_execution_time.date()
-    yield from range_requests(day_ranges(pending.days(lake, [today - DAY, today])), "this day goes on")
+def aggregate_due_days(context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.RunRequest]:
+    """Every quarter of an hour, aggregate the day that goes on, and any other that no sensor saw to in its time."""
+    if not is_running(AGGREGATE, context.instance):
+        yield from range_requests(day_ranges(pending.days(lake)), "these days are behind what is flattened")
 
 
 refresh_user_names = dg.ScheduleDefinition(
@@ -48,4 +47,4 @@ refresh_catalog = dg.ScheduleDefinition(
     name="refresh_catalog_often", job_name=REFRESH_CATALOG, cron_schedule="*/10 * * * *", default_status=RUNNING
 )
 
-SCHEDULES = [seal_closed_hours, balance_open_hours, aggregate_today, refresh_user_names, refresh_catalog]
+SCHEDULES = [seal_closed_hours, balance_open_hours, aggregate_due_days, refresh_user_names, refresh_catalog]

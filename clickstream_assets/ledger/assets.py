@@ -7,6 +7,7 @@ import dagster as dg
 
 from clickstream_assets.checks import Verdict, evaluate_partitions
 from clickstream_assets.enriched.seal import has_arrivals
+from clickstream_assets.failed.collect import has_failures
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.ledger.balance import Balance, publish_balance
 from clickstream_assets.metadata import Metadata, spark_bars, table_metadata
@@ -56,7 +57,7 @@ def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         verdicts = {}
         for key in context.partition_keys:
             hour = hour_of_key(key)
-            if has_arrivals(hour, lake):
+            if has_arrivals(hour, lake) or has_failures(hour, lake):
                 balance = publish_balance(hour, lake, warehouse, progress)
                 context.add_asset_metadata(_metadata(balance), partition_key=key)
                 verdicts[key] = Verdict(balance.state != "red", _counts(balance))

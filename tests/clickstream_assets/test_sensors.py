@@ -1,17 +1,21 @@
 """Sensors and schedules ask for exactly what is not up to date, and for nothing once it is."""
 
+import shutil
 from datetime import timedelta
 
 import dagster as dg
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from clickstream_assets.aggregates.registry import AGGREGATES
+from clickstream_assets.aggregates.unload import unloaded_file
 from clickstream_assets.catch_up import CatchUp
+from clickstream_assets.flattened.flatten import read_ledger
 from clickstream_assets.partitions import hour_key, range_tags
 from resources.lake import Lake
 from streaming.domain.layout import hour_of
 from tests.clickstream_assets.conftest import NOW, DeliveryTo
-from tests.landing import delivery, land
+from tests.landing import Delivery, delivery, land
 
 HOUR = hour_of(NOW)
 LONG_AFTER = NOW + timedelta(hours=5)
@@ -159,6 +163,30 @@ def test_late_events_of_scattered_hours_take_one_run_that_passes_by_the_others(
     assert daemon.tick("flatten_touched_hours") == []
 
 
+def test_a_day_that_ended_while_the_daemon_was_down_is_made_up_for(
+    daemon: Daemon, catch_up: CatchUp, lake: Lake
+) -> None:
+    land(lake, [delivery(OLD, "a", NOW), delivery(NOW, "b", NOW)], "one")
+    catch_up.run(lake, LONG_AFTER)
+    for aggregate in AGGREGATES:
+        lake.path(unloaded_file(aggregate, OLD.date())).unlink()
+
+    assert daemon.fire("aggregate_due_days") == [(f"{OLD:%Y-%m-%d}",) * 2]
+    assert daemon.fire("aggregate_due_days") == []
+
+
+def test_an_hour_of_which_only_failures_are_left_is_red_and_asked_for_once(daemon: Daemon, lake: Lake) -> None:
+    land(lake, [Delivery(b"no json", NOW, "f" * 32)], "one")
+    shutil.rmtree(lake.path("raw"))
+
+    with pytest.raises(dg.DagsterAssetCheckFailedError):
+        daemon.fire("seal_closed_hours")
+
+    (balance,) = read_ledger([HOUR], lake)
+    assert (balance.state, balance.unknown_records) == ("red", 1)
+    assert daemon.fire("seal_closed_hours") == []
+
+
 def test_an_open_hour_is_balanced_and_flattened_for_the_time_being(
     daemon: Daemon, lake: Lake, delivered: DeliveryTo
 ) -> None:
@@ -168,5 +196,5 @@ def test_an_open_hour_is_balanced_and_flattened_for_the_time_being(
     assert daemon.fire("seal_closed_hours") == []
     assert daemon.fire("balance_open_hours") == [(hour_key(HOUR), hour_key(HOUR))]
     assert daemon.tick("flatten_touched_hours") == [(hour_key(HOUR), hour_key(HOUR))]
-    assert daemon.fire("aggregate_today") == [("2026-11-20", "2026-11-20")]
-    assert daemon.fire("aggregate_today") == []
+    assert daemon.fire("aggregate_due_days") == [("2026-11-20", "2026-11-20")]
+    assert daemon.fire("aggregate_due_days") == []
