@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from clickstream_assets.aggregates.registry import AGGREGATES
@@ -179,7 +180,7 @@ def test_an_hour_of_which_only_failures_are_left_is_red_and_asked_for_once(daemo
     land(lake, [Delivery(b"no json", NOW, "f" * 32)], "one")
     shutil.rmtree(lake.path("raw"))
 
-    with pytest.raises(dg.DagsterAssetCheckFailedError):
+    with pytest.raises(DagsterAssetCheckFailedError):
         daemon.fire("seal_closed_hours")
 
     (balance,) = read_ledger([HOUR], lake)
