@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pymysql
 
 from streaming.edges.geo_database import GeoDatabaseError, ensure_database
+from streaming.edges.geo_provider import open_geo
 from streaming.edges.users_db import migrate
 from streaming.handlers import data_update
 from streaming.runtime.servers import LOOPBACK, accepts_connections, free_port, plan_servers
@@ -22,9 +23,14 @@ CODE_LOCATION = "clickstream_assets.definitions"
 
 
 def geo_environment(home: Path, say: Callable[[str], None]) -> dict[str, str]:
-    """Where places come from: what the user set, else a free city-level database, else nowhere, and said so."""
+    """Where places come from: what the user set, else a free city-level database, else nowhere, and said so.
+
+    Raises:
+        SettingError: what the user set cannot be used.
+    """
     settings = load_settings()
     if settings.geoip_database or settings.ipinfo_token:
+        open_geo(settings)  # in a worker it would fail every event
         return {}
     try:
         return {"GEOIP_DATABASE": str(ensure_database(home, say))}

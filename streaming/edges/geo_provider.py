@@ -1,16 +1,28 @@
 """The geo provider that the settings ask for."""
 
-from streaming.edges.geo import GeoProvider
+from collections.abc import Collection
+
+from streaming.domain.enrichment import Place
+from streaming.edges.geo import GeoProvider, MissingPlace, unusable_address
 from streaming.edges.geo_ipinfo import IpinfoGeo
 from streaming.edges.geo_mmdb import MmdbGeo, UnusableDatabaseError
 from streaming.settings import SettingError, Settings
 
 
+class NoGeo:
+    """Knows no place: events go without, and enriching them anew finds it once there is a provider."""
+
+    build = "no-geo"
+
+    def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
+        return {ip: unusable_address(ip) or MissingPlace.LOOKUP_FAILED for ip in ips}
+
+
 def open_geo(settings: Settings) -> GeoProvider:
-    """ipinfo.io when there is a token, else the mmdb file.
+    """ipinfo.io when there is a token, else the mmdb file, else nothing.
 
     Raises:
-        SettingError: neither is set, or the file is not there or no mmdb.
+        SettingError: the file is not there or no mmdb.
     """
     if settings.ipinfo_token:
         return IpinfoGeo(settings.ipinfo_token, settings.lookup_deadline_seconds)
@@ -19,4 +31,4 @@ def open_geo(settings: Settings) -> GeoProvider:
             return MmdbGeo(settings.geoip_database)
         except UnusableDatabaseError as error:
             raise SettingError(f"GEOIP_DATABASE cannot be used: {error}") from error
-    raise SettingError("set GEOIP_DATABASE to a city-level mmdb file, or IPINFO_TOKEN; ./run up sets the first")
+    return NoGeo()

@@ -58,6 +58,12 @@ def test_a_bad_setting_is_one_clear_line(tmp_path: Path) -> None:
     assert done.stderr == "error: CLICKSTREAM_SHARDS must be a number of at least 1, not 'many'\n"
 
 
+def test_a_geo_database_that_cannot_be_used_is_refused_before_any_event(tmp_path: Path) -> None:
+    done = run("up", CLICKSTREAM_HOME=str(tmp_path / "home"), GEOIP_DATABASE=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == f"error: GEOIP_DATABASE cannot be used: no mmdb file in {tmp_path}\n"
+
+
 def test_status_and_down_where_nothing_runs(tmp_path: Path) -> None:
     status = run("status", CLICKSTREAM_HOME=str(tmp_path))
     assert status.returncode == 1

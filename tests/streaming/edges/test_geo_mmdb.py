@@ -89,5 +89,11 @@ def test_the_settings_choose_the_provider(geo_folder: Path) -> None:
     file = {"GEOIP_DATABASE": str(geo_folder)}
     assert isinstance(open_geo(load_settings(file)), MmdbGeo)
     assert isinstance(open_geo(load_settings(file | {"IPINFO_TOKEN": "secret"})), IpinfoGeo)
-    with pytest.raises(SettingError, match="IPINFO_TOKEN"):
-        open_geo(load_settings({"CLICKSTREAM_HOME": str(geo_folder)}))
+
+
+def test_without_a_provider_events_go_without_a_place(tmp_path: Path) -> None:
+    geo = open_geo(load_settings({"CLICKSTREAM_HOME": str(tmp_path)}))
+    assert geo.places([RIVERSIDE, "10.0.0.1"]) == {
+        RIVERSIDE: MissingPlace.LOOKUP_FAILED,
+        "10.0.0.1": MissingPlace.PRIVATE_ADDRESS,
+    }
