@@ -46,6 +46,8 @@ def query(sql: str, form: str, output: Path | None) -> None:
     """
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE")
+    if output is not None and not output.parent.is_dir():
+        raise click.UsageError(f"--output: there is no folder {output.parent}")
     statement = sys.stdin.read() if sql == "-" else sql
     settings = load_settings()
     catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))

@@ -55,6 +55,12 @@ def test_parquet_into_a_file(home: Path) -> None:
     assert run("SELECT 1", "--format", "parquet")[0] == 2
 
 
+def test_a_folder_that_is_not_there_is_named(home: Path) -> None:
+    status, output = run("SELECT 1", "--output", str(home / "none" / "out.txt"))
+    assert status == 2
+    assert f"there is no folder {home / 'none'}" in output
+
+
 def test_sql_from_standard_input() -> None:
     assert run("-", "--format", "json", typed="SELECT 1 AS one") == (0, '{"one": 1}\n')
 
