@@ -4,10 +4,9 @@ Here on DuckDB, in process and within a memory limit; on AWS the same statements
 SELECT (COPY, UNLOAD) is the engine's business and stands here; the SELECT is the project's and stands in a file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import dagster as dg
 import duckdb
@@ -17,6 +16,8 @@ from streaming.domain.tables import Table
 from streaming.settings import ROOT
 
 ROW_GROUP_ROWS = 122_880
+
+Answer = TypeVar("Answer")
 
 # What a spreadsheet would take for a formula gets a quote in front, and so does a quote: reading takes one away again.
 _CSV_TEXT = "CREATE MACRO csv_text(x) AS CASE WHEN regexp_matches(x, '^[=+@\t\r''-]') THEN '''' || x ELSE x END"
@@ -71,8 +72,7 @@ class DuckDBWarehouse:
             self._config["threads"] = threads
 
     def select(self, statement: str, parameters: Sequence[Any], sources: Sources) -> pa.Table:
-        with self._reading(sources) as connection:
-            return connection.execute(statement, list(parameters)).to_arrow_table()
+        return self._run(sources, lambda connection: connection.execute(statement, list(parameters)).to_arrow_table())
 
     def save(
         self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, metadata: Mapping[str, str]
@@ -97,18 +97,33 @@ class DuckDBWarehouse:
         )
 
     def _copy(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, options: str) -> int:
-        with self._reading(sources) as connection:
-            copied = connection.execute(f"COPY ({statement}) TO {quoted(str(file))} ({options})", list(parameters))
-            return int(copied.fetchall()[0][0])
+        copy = f"COPY ({statement}) TO {quoted(str(file))} ({options})"
+        return self._run(sources, lambda connection: int(connection.execute(copy, list(parameters)).fetchall()[0][0]))
 
-    @contextmanager
-    def _reading(self, sources: Sources) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _run(self, sources: Sources, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+        """Do work on files as they were at one moment.
+
+        DuckDB opens a file at every scan, and so may read the footer of an old partition and the pages of the one that
+        has just taken its place. Where that happened, the work is done again.
+        """
+        while True:
+            before = _identities(sources)
+            try:
+                answer = self._connected(sources, work)
+            except duckdb.Error:
+                if _identities(sources) == before:
+                    raise
+            else:
+                if _identities(sources) == before:
+                    return answer
+
+    def _connected(self, sources: Sources, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
         with duckdb.connect(config=self._config) as connection:
             connection.execute("SET enable_progress_bar = false")  # it would go to stdout
             connection.execute(_CSV_TEXT)
             for name, source in sources.items():
                 _relation(connection, source).create_view(name)
-            yield connection
+            return work(connection)
 
 
 class DuckDBWarehouseResource(dg.ConfigurableResource[DuckDBWarehouse]):
@@ -120,6 +135,11 @@ class DuckDBWarehouseResource(dg.ConfigurableResource[DuckDBWarehouse]):
 
     def create_resource(self, context: dg.InitResourceContext) -> DuckDBWarehouse:
         return DuckDBWarehouse(self.memory_limit_bytes, Path(self.temp_directory), self.threads or None)
+
+
+def _identities(sources: Sources) -> list[tuple[int, int]]:
+    states = (file.stat() for source in sources.values() for file in source.files)
+    return [(state.st_ino, state.st_ctime_ns) for state in states]
 
 
 def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.DuckDBPyRelation:

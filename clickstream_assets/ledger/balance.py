@@ -67,7 +67,11 @@ def publish_balance(hour: datetime, lake: Lake, warehouse: Warehouse, progress: 
 
 def read_balances(files: Iterable[Path]) -> list[Balance]:
     """The rows of ledger files."""
-    return [_balance(row) for file in files for row in pq.read_table(file).to_pylist()]
+    balances = []
+    for file in files:
+        with pq.ParquetFile(file) as ledger:  # opened once: it may be replaced meanwhile
+            balances += [_balance(row) for row in ledger.read().to_pylist()]
+    return balances
 
 
 def accounts_until(hour: datetime, lake: Lake) -> int:

@@ -1,5 +1,6 @@
-"""Text that a spreadsheet would run comes out of an unload harmless, and back from the catalog as it was."""
+"""What the warehouse reads is of one moment; what it unloads is harmless, and comes back as it was."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -7,7 +8,7 @@ import pytest
 
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
-from resources.warehouse import DuckDBWarehouse
+from resources.warehouse import Answer, DuckDBWarehouse, Source, Sources
 from streaming.domain.tables import Column, Table
 
 TABLE = Table("texts", "aggregated/texts", "csv", "day", "one row per text", (Column("text", "VARCHAR", "a text"),))
@@ -27,3 +28,41 @@ def test_text_goes_out_harmless_and_comes_back_as_it_was(tmp_path: Path, text: s
     catalog.refresh([TABLE])
     with duckdb.connect(catalog.file, read_only=True) as connection:
         assert connection.execute("SELECT text, CAST(date AS VARCHAR) FROM texts").fetchall() == [(text, "2026-11-20")]
+
+
+class ReplacedMeanwhile(DuckDBWarehouse):
+    """A partition is replaced once, between two scans of a statement."""
+
+    def __init__(self, scratch: Path, replace: Callable[[], None], failing: bool) -> None:
+        super().__init__(100_000_000, scratch)
+        self._replacements = [replace]
+        self._failing = failing
+
+    def _connected(self, sources: Sources, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+        answer = super()._connected(sources, work)
+        if self._replacements:
+            self._replacements.pop()()
+            if self._failing:
+                raise duckdb.InvalidInputException("Invalid data")
+        return answer
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_read_a_partition_that_was_replaced_meanwhile_is_done_again(tmp_path: Path, failing: bool) -> None:
+    lake, warehouse = Lake(tmp_path / "lake"), DuckDBWarehouse(100_000_000, tmp_path)
+    table = Table("versions", "versions", "parquet", "hour", "one row", (Column("version", "BIGINT", "which"),))
+    sources = {"versions": Source(table, [lake.path("versions.parquet")])}
+
+    def publish(version: int) -> None:
+        with lake.publishing("versions.parquet", as_of=1) as file:
+            warehouse.save("SELECT CAST(? AS BIGINT) AS version", [version], {}, file, {})
+
+    publish(1)
+    replaced = ReplacedMeanwhile(tmp_path, lambda: publish(2), failing)
+
+    assert replaced.select("SELECT version FROM versions", [], sources)["version"].to_pylist() == [2]
+
+
+def test_an_error_of_the_statement_itself_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(duckdb.BinderException, match="nowhere"):
+        DuckDBWarehouse(100_000_000, tmp_path).select("SELECT nowhere", [], {})
