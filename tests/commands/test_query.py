@@ -1,14 +1,21 @@
 """`./run query`: SQL in, a table or a file out."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from commands.query import query
 from resources.lake import Lake
+from streaming.settings import ROOT
 from tests.clickstream_assets.conftest import NOW
 from tests.landing import delivery, land
 
@@ -69,6 +76,21 @@ def test_an_unknown_table_names_those_there_are() -> None:
     status, output = run("SELECT * FROM evnts")
     assert status == 1
     assert "Tables: actions_by_customer, enriched_events" in output
+
+
+def test_ctrl_c_ends_a_query_that_takes_long(home: Path) -> None:
+    endless = "SELECT SUM(a.range * b.range) FROM range(10000000) a, range(10000000) b"
+    command = [sys.executable, "-P", "-m", "commands", "query", endless]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CLICKSTREAM_HOME": str(home)}
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            catalog = home / "catalog.duckdb"
+            while not catalog.exists() or psutil.Process(process.pid).cpu_times().user < 4:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == -signal.SIGINT
+        finally:
+            process.kill()
 
 
 def test_the_catalog_is_read_only() -> None:
