@@ -14,11 +14,11 @@ from resources.lake import Lake
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 
 
-@dg.schedule(job_name=SETTLE, cron_schedule="2 * * * *", default_status=RUNNING)
+@dg.schedule(job_name=SETTLE, cron_schedule="3-59/15 * * * *", default_status=RUNNING)
 def seal_closed_hours(
     context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[Delivery]
 ) -> Iterator[dg.RunRequest]:
-    """Every hour, seal and balance the hours that delivery is done with."""
+    """Seal and balance the hours that delivery is done with: three minutes past, or later where buffers are long."""
     hours = pending.arrival_hours(lake, delivery.progress().caught_up_to).closed
     yield from range_requests(hour_ranges(hours), "delivery is done with these hours")
 
