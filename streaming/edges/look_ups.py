@@ -55,7 +55,7 @@ class Finder(Protocol):
 class LookUps:
     """Looks names and places up in at most one round trip to the cache a batch, and remembers them for half a minute.
 
-    A cache that fails is left alone for a few seconds; a new customer's name is seen within half a minute.
+    A cache that fails is left alone for a few seconds. A changed name is seen within half a minute, a new one at once.
     """
 
     def __init__(self, cache: UserCache, geo: GeoProvider, clock: Callable[[], float] = time.monotonic) -> None:
@@ -94,7 +94,8 @@ class LookUps:
         return Found(names, places, f"{CODE_VERSION}/{self._geo.build}/{self._watermark or 'no-users'}")
 
     def _remember(self, names: dict[str, str | MissingName], places: dict[str, Place | MissingPlace]) -> None:
-        self._names |= {user_id: name for user_id, name in names.items() if name is not MissingName.LOOKUP_FAILED}
+        # Who is unknown may sign up at any moment.
+        self._names |= {user_id: name for user_id, name in names.items() if not isinstance(name, MissingName)}
         self._places |= {ip: place for ip, place in places.items() if place is not MissingPlace.LOOKUP_FAILED}
 
     def _forget(self) -> None:

@@ -183,3 +183,10 @@ def test_a_cache_out_of_memory_still_answers(own_redis: tuple[str, subprocess.Po
         found = look_ups.find(user_ids, ["ip"])
         assert found.names["20"] == "Semyon Ryan"
         assert found.places == {"ip": RIVERSIDE}
+
+
+def test_who_signs_up_has_a_name_at_once_however_often_they_were_asked_for_before(cache: UserCache) -> None:
+    look_ups = LookUps(cache, Geo())
+    assert look_ups.find(["7777"], ()).names == {"7777": MissingName.UNKNOWN_USER}
+    cache.put_names({"7777": "Late Signup"})
+    assert look_ups.find(["7777"], ()).names == {"7777": "Late Signup"}
