@@ -100,13 +100,20 @@ def test_a_new_snapshot_drops_the_names_of_the_old(cache: UserCache) -> None:
     assert found.version.endswith("12:00:01.000000Z")
 
 
-def test_a_sign_up_is_seen_within_half_a_minute(cache: UserCache) -> None:
+def test_a_changed_name_is_seen_within_half_a_minute(cache: UserCache) -> None:
     clock = Clock()
     look_ups = LookUps(cache, Geo(), clock)
-    look_ups.find(["99"], ())
-    cache.put_names({"99": "Mei Park"})
-    assert look_ups.find(["99"], ()).names == {"99": MissingName.UNKNOWN_USER}
+    look_ups.find(["20"], ())
+    cache.put_names({"20": "Semyon R. Ryan"})
+    assert look_ups.find(["20"], ()).names == {"20": "Semyon Ryan"}
     clock.now += 31
+    assert look_ups.find(["20"], ()).names == {"20": "Semyon R. Ryan"}
+
+
+def test_a_sign_up_is_seen_at_once(cache: UserCache) -> None:
+    look_ups = LookUps(cache, Geo())
+    assert look_ups.find(["99"], ()).names == {"99": MissingName.UNKNOWN_USER}
+    cache.put_names({"99": "Mei Park"})
     assert look_ups.find(["99"], ()).names == {"99": "Mei Park"}
 
 
@@ -183,10 +190,3 @@ def test_a_cache_out_of_memory_still_answers(own_redis: tuple[str, subprocess.Po
         found = look_ups.find(user_ids, ["ip"])
         assert found.names["20"] == "Semyon Ryan"
         assert found.places == {"ip": RIVERSIDE}
-
-
-def test_who_signs_up_has_a_name_at_once_however_often_they_were_asked_for_before(cache: UserCache) -> None:
-    look_ups = LookUps(cache, Geo())
-    assert look_ups.find(["7777"], ()).names == {"7777": MissingName.UNKNOWN_USER}
-    cache.put_names({"7777": "Late Signup"})
-    assert look_ups.find(["7777"], ()).names == {"7777": "Late Signup"}
