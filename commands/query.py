@@ -1,6 +1,8 @@
 """`./run query`: SQL on the catalog's tables."""
 
 import json
+import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,11 +12,13 @@ from typing import Any
 
 import click
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -26,7 +30,11 @@ from streaming.settings import load_settings
 
 FORMATS = ("table", "csv", "json", "parquet")
 MOST_ROWS_SHOWN = 200
-WIDEST = 1_000
+LONGEST_VALUE_SHOWN = 200
+# Wide enough to tell what a table would like to take.
+UNBOUNDED = 100_000
+# Columns where the output is no terminal.
+WIDTH = 120
 # What a spreadsheet would run as a formula.
 FORMULA = r"^([=+\-@\t\r])"
 
@@ -42,8 +50,9 @@ def query(sql: str, form: str, output: Path | None) -> None:
     ./run query "SELECT event_name, COUNT(*) FROM flattened_events GROUP BY 1"
     ./run query "SHOW TABLES"
 
-    A table shows its first rows; the other formats write all of them, JSON one object a line. In CSV, text that a
-    spreadsheet would take for a formula gets a quote in front.
+    A table shows its first rows, one below the other with their values cut where it is wider than the terminal; the
+    other formats write all of them, JSON one object a line. In CSV, text that a spreadsheet would take for a formula
+    gets a quote in front.
     """
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE")
@@ -71,7 +80,9 @@ def _explained() -> Iterator[None]:
         yield
     except duckdb.CatalogException as error:
         tables = ", ".join(sorted(table.name for table in CATALOGUED))
-        raise click.ClickException(f"{error}\n\nTables: {tables}") from error
+        # DuckDB's nearest name may be one of its own system tables.
+        message = re.sub(r"(Table with name .* does not exist!)\nDid you mean .*", r"\1", str(error))
+        raise click.ClickException(f"{message}\n\nTables: {tables}") from error
     except duckdb.Error as error:
         raise click.ClickException(str(error)) from error
 
@@ -87,15 +98,43 @@ def _interruptible() -> Iterator[None]:
 
 
 def _show(relation: duckdb.DuckDBPyRelation, output: Path | None) -> None:
-    rows = relation.fetchmany(MOST_ROWS_SHOWN + 1)
+    fetched = relation.fetchmany(MOST_ROWS_SHOWN + 1)
+    rows = [[_text(value) for value in row] for row in fetched[:MOST_ROWS_SHOWN]]
     table = Table(*(Column(Text(name)) for name in relation.columns))
-    for row in rows[:MOST_ROWS_SHOWN]:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    for row in rows:
+        table.add_row(*(Text(value) for value in row))
     with output.open("w") if output else nullcontext(sys.stdout) as sink:
-        console = Console(file=sink, width=None if sink.isatty() else WIDEST)
-        console.print(table)
-        if len(rows) > MOST_ROWS_SHOWN:
+        console = Console(file=sink, width=UNBOUNDED)
+        fits = Measurement.get(console, console.options, table).maximum <= shutil.get_terminal_size((WIDTH, 24)).columns
+        console.print(table if fits else _one_below_the_other(relation.columns, rows), soft_wrap=not fits)
+        if len(fetched) > MOST_ROWS_SHOWN:
             console.print(f"The first {MOST_ROWS_SHOWN} rows; --format csv writes all.")
+
+
+def _one_below_the_other(columns: list[str], rows: list[list[str]]) -> Text:
+    """A block a row, a line a column."""
+    if not rows:
+        return Text(f"No rows of {', '.join(columns)}.")
+    width = max(map(len, columns)) + 1
+    lines: list[str] = []
+    for number, row in enumerate(rows, start=1):
+        lines.append(f"-[ row {number} ]".ljust(width + 20, "-"))
+        lines += [f"{name + ':':<{width}} {_cut(value)}".rstrip() for name, value in zip(columns, row, strict=True)]
+    return Text("\n".join(lines))
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case dict() | list() | tuple():
+            return msgspec.json.encode(value, enc_hook=str).decode()
+    return str(value)
+
+
+def _cut(text: str) -> str:
+    line = text.replace("\n", "\\n")
+    return line if len(line) <= LONGEST_VALUE_SHOWN else f"{line[:LONGEST_VALUE_SHOWN]}…"
 
 
 def _write(rows: pa.RecordBatchReader, form: str, output: Path | None) -> None:

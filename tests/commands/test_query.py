@@ -39,6 +39,22 @@ def test_a_table_for_people() -> None:
     assert "3" in output
 
 
+def test_rows_wider_than_the_terminal_stand_one_below_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    wide = (
+        "SELECT i, repeat('x', 300) AS long, [{'hour': TIMESTAMP '2026-11-23 04:00:00'}] AS nested FROM range(2) t(i)"
+    )
+    status, output = run(wide)
+    assert status == 0
+    assert output.splitlines()[:4] == [
+        "-[ row 1 ]".ljust(27, "-"),
+        "i:      0",
+        f"long:   {'x' * 200}…",
+        'nested: [{"hour":"2026-11-23T04:00:00"}]',
+    ]
+    assert "-[ row 2 ]" in output
+
+
 def test_csv_without_formulas() -> None:
     assert run("SELECT user_id FROM enriched_events ORDER BY 1 LIMIT 1", "--format", "csv") == (
         0,
@@ -76,6 +92,7 @@ def test_an_unknown_table_names_those_there_are() -> None:
     status, output = run("SELECT * FROM evnts")
     assert status == 1
     assert "Tables: actions_by_customer, enriched_events" in output
+    assert "Did you mean" not in output
 
 
 def test_ctrl_c_ends_a_query_that_takes_long(home: Path) -> None:
