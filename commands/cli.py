@@ -1,6 +1,7 @@
 """The command line `./run`: one module of this package a command, imported only when that command is used."""
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -34,6 +35,17 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = getattr(import_module(f"commands.{cmd_name}"), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where there is none of this name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            for nearest in get_close_matches(args[0], COMMANDS, n=1):
+                error.message += f" Did you mean {nearest}?"
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

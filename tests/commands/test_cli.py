@@ -46,10 +46,18 @@ def test_sending_does_not_import_dagster() -> None:
     assert not {"dagster", "pandas", "pyarrow"} & set(done.stdout.split())
 
 
+def test_the_benchmarks_and_their_options_explain_themselves() -> None:
+    listed = CliRunner().invoke(cli, ["bench", "--help"]).output
+    assert "flatten  " in listed
+    own = run("bench", "flatten", "--help")
+    assert own.stdout.startswith("Usage: ./run bench flatten [OPTIONS]")
+    assert "--events" in own.stdout
+
+
 def test_an_unknown_command_is_a_usage_error() -> None:
     done = run("demmo")
     assert done.returncode == 2
-    assert "No such command 'demmo'" in done.stderr
+    assert "No such command 'demmo'. Did you mean demo?" in done.stderr
 
 
 def test_a_bad_setting_is_one_clear_line(tmp_path: Path) -> None:
