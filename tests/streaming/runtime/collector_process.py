@@ -40,7 +40,11 @@ class CollectorProcess:
             command = [sys.executable, "-m", "streaming.runtime.collector"]
             self.process = subprocess.Popen(command, env=os.environ | variables, cwd=ROOT, stderr=log)
         self.client = httpx.Client(base_url=self.url, trust_env=False)
-        self._wait_until_ready()
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
 
     def post(self, content: bytes | str, params: dict[str, str] | None = None, **headers: str) -> httpx.Response:
         """POST /events; header names are written with underscores."""
@@ -91,7 +95,7 @@ class CollectorProcess:
             after = records[-1].sequence_number
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 if self.client.get("/health").status_code == 200:

@@ -100,9 +100,7 @@ def test_a_live_stream_puts_bad_events_on_the_stream_as_they_come(collector: Col
 
 
 def test_nothing_is_lost_when_the_stream_goes_away_and_comes_back(tmp_path: Path) -> None:
-    (tmp_path / "redis").mkdir()
-    server = RedisServer(tmp_path / "redis")
-    with CollectorProcess(server.url, tmp_path) as collector:
+    with RedisServer(tmp_path / "redis") as server, CollectorProcess(server.url, tmp_path) as collector:
         back: list[threading.Timer] = []
 
         def progress(result: SendResult) -> None:
@@ -116,7 +114,6 @@ def test_nothing_is_lost_when_the_stream_goes_away_and_comes_back(tmp_path: Path
         assert result.retries > 0
         assert result.ok
         assert len(clicks(collector)) == 3_000
-    server.kill()
 
 
 def test_no_collector_is_said_at_once() -> None:
