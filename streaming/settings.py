@@ -5,14 +5,19 @@ Order of precedence: the environment, then the addresses that a running `./run u
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES_FILE = "services.json"
+REDIS_FORM = "redis://host:port/number"
+MYSQL_FORM = "mysql://user:password@host:port/database"
+HTTP_FORM = "http://host:port"
 
 
 class SettingError(ValueError):
@@ -59,21 +64,28 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         SettingError: a value does not parse; the message names the variable.
     """
     env = os.environ if environ is None else environ
-    home = _path(env.get("CLICKSTREAM_HOME", ".clickstream"))
+    home = load_home(env)
     services = _running_services(home)
 
     def text(name: str, default: str) -> str:
         return env.get(name) or services.get(name) or default
 
-    def number(name: str, default: float, minimum: float = 0) -> float:
+    def number(name: str, default: float, minimum: float = 0, maximum: float = math.inf) -> float:
         value = text(name, str(default))
         try:
             parsed = float(value)
         except ValueError:
-            parsed = minimum - 1
-        if not minimum <= parsed < float("inf"):
-            raise SettingError(f"{name} must be a number of at least {minimum:g}, not {value!r}")
+            parsed = math.nan
+        if not minimum <= parsed <= maximum or math.isinf(parsed):
+            bounds = f"of at least {minimum:.0f}" if math.isinf(maximum) else f"from {minimum:.0f} to {maximum:.0f}"
+            raise SettingError(f"{name} must be a number {bounds}, not {value!r}")
         return parsed
+
+    def url(name: str, default: str, form: str, *schemes: str) -> str:
+        value = text(name, default)
+        if value and not _is_url(value, schemes):
+            raise SettingError(f"{name} must be {form}")  # without its value, which may hold a password
+        return value
 
     def optional_path(name: str) -> Path | None:
         value = text(name, "")
@@ -84,13 +96,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         home=home,
         lake=_path(text("CLICKSTREAM_LAKE", str(home / "lake"))),
         start=_start(text("CLICKSTREAM_START", "")),
-        redis_url=text("REDIS_URL", ""),
-        cache_redis_url=text("CACHE_REDIS_URL", ""),
-        mysql_url=text("MYSQL_URL", ""),
-        collector_url=text("COLLECTOR_URL", "http://127.0.0.1:8080"),
+        redis_url=url("REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix"),
+        cache_redis_url=url("CACHE_REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix"),
+        mysql_url=url("MYSQL_URL", "", MYSQL_FORM, "mysql"),
+        collector_url=url("COLLECTOR_URL", "http://127.0.0.1:8080", HTTP_FORM, "http", "https"),
         collector_host=text("COLLECTOR_HOST", "127.0.0.1"),
-        collector_port=int(number("COLLECTOR_PORT", 8080, 1)),
-        dagster_url=text("DAGSTER_URL", "http://127.0.0.1:3000"),
+        collector_port=int(number("COLLECTOR_PORT", 8080, 1, 65_535)),
+        dagster_url=url("DAGSTER_URL", "http://127.0.0.1:3000", HTTP_FORM, "http", "https"),
         shards=int(number("CLICKSTREAM_SHARDS", 4, 1)),
         stream_backlog=int(number("CLICKSTREAM_STREAM_BACKLOG", 500_000, 1)),
         stream_retention_seconds=number("CLICKSTREAM_STREAM_RETENTION_SECONDS", 3600),
@@ -100,7 +112,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         function_timeout_seconds=number("CLICKSTREAM_FUNCTION_TIMEOUT_SECONDS", 60, 1),
         lease_seconds=number("CLICKSTREAM_LEASE_SECONDS", 6, 1),
         last_access_batch=int(number("CLICKSTREAM_LAST_ACCESS_BATCH", 10, 1)),
-        trust_payload_ip=text("CLICKSTREAM_TRUST_PAYLOAD_IP", "").lower() in ("1", "true", "yes"),
+        trust_payload_ip=_switch("CLICKSTREAM_TRUST_PAYLOAD_IP", text("CLICKSTREAM_TRUST_PAYLOAD_IP", "off")),
         trusted_proxies=tuple(p.strip() for p in text("CLICKSTREAM_TRUSTED_PROXIES", "").split(",") if p.strip()),
         api_keys_file=optional_path("CLICKSTREAM_API_KEYS"),
         geoip_database=optional_path("GEOIP_DATABASE"),
@@ -108,6 +120,26 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         lookup_deadline_seconds=number("CLICKSTREAM_LOOKUP_DEADLINE_SECONDS", 0.5),
         memory_limit_bytes=int(number("CLICKSTREAM_MEMORY_LIMIT_BYTES", 600_000_000, 64_000_000)),
     )
+
+
+def load_home(environ: Mapping[str, str] | None = None) -> Path:
+    """The platform's folder: all that those need who only look at what runs, or end it."""
+    env = os.environ if environ is None else environ
+    return _path(env.get("CLICKSTREAM_HOME") or ".clickstream")
+
+
+def make_home(home: Path) -> None:
+    """Make the platform's folder where it is not there yet.
+
+    Raises:
+        SettingError: it cannot be made, or not be written to.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"CLICKSTREAM_HOME: {home} cannot be made: {error.strerror}") from None
+    if not os.access(home, os.W_OK):
+        raise SettingError(f"CLICKSTREAM_HOME: {home} cannot be written to")
 
 
 def default_start(today: date) -> datetime:
@@ -134,10 +166,29 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def _switch(name: str, value: str) -> bool:
+    if value.lower() in ("1", "true", "yes", "on"):
+        return True
+    if value.lower() in ("0", "false", "no", "off"):
+        return False
+    raise SettingError(f"{name} must be 1, true, yes or on, or 0, false, no or off, not {value!r}")
+
+
+def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
+    """Whether it has one of these schemes and all that a client needs: a host, a socket's path, a database's name."""
+    try:
+        parts = urlsplit(value)
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    has_place = {"unix": bool(parts.path), "mysql": bool(parts.hostname and parts.path.strip("/"))}
+    return parts.scheme in schemes and port_is_good and has_place.get(parts.scheme, bool(parts.hostname))
+
+
 def _running_services(home: Path) -> dict[str, str]:
     """What the running supervisor wrote: variable name to address; empty when nothing runs."""
     try:
         written: dict[str, str] = json.loads((home / SERVICES_FILE).read_text())["environment"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     return written
