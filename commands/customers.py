@@ -26,6 +26,8 @@ def customers() -> None:
 @click.option("--id", "customer_id", type=click.IntRange(min=1), help="The customer's id; the next one by default.")
 def add(name: str, pixel: str | None, price_per_click: float, customer_id: int | None) -> None:
     """Write a customer to MySQL, and have data_update carry the name to the cache."""
+    if not name.strip():
+        raise click.BadParameter("a customer has a name", param_hint="--name")
     users_db = UsersDb(_running_system().mysql_url)
     try:
         added = users_db.add_customer(name, pixel or uuid4().hex[:10], Decimal(str(price_per_click)), customer_id)

@@ -14,6 +14,7 @@ import click
 from commands.platform import (
     dagster_environment,
     geo_environment,
+    local_settings,
     start_dagster,
     start_schedules,
     start_servers,
@@ -45,7 +46,7 @@ def demo(events: int, seed: int | None, leave: bool, as_json: bool) -> None:
     """
     started = time.monotonic()
     seed = secrets.randbelow(2**31) if seed is None else seed
-    home = load_settings().home
+    home = local_settings().home
     geo = geo_environment(home, say)
     try:
         with Supervisor(home, say) as supervisor:
@@ -97,7 +98,10 @@ def _json_of(supervisor: Supervisor, command: Sequence[str], environment: dict[s
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:
     for key in SUMMARY:
-        say(f"{key:<11}{summary[key]}")
+        if key == "aggregates":
+            say("\n".join([key, *(f"  {name:<34}{rows}" for name, rows in summary[key].items())]))
+        else:
+            say(f"{key:<11}{summary[key]}")
     say("the ledger balances" if summary["balanced"] else "THE LEDGER DOES NOT BALANCE")
     if as_json:
         click.echo(json.dumps({key: summary[key] for key in SUMMARY}))

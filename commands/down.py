@@ -4,7 +4,7 @@ import click
 import psutil
 
 from streaming.runtime.supervisor import SupervisorError, running_system
-from streaming.settings import load_settings
+from streaming.settings import load_home
 
 STOP_SECONDS = 180
 
@@ -12,7 +12,7 @@ STOP_SECONDS = 180
 @click.command()
 def down() -> None:
     """Stop the platform that runs in this home, and wait until buffers are flushed and every process has ended."""
-    home = load_settings().home
+    home = load_home()
     system = running_system(home)
     if system is None:
         click.echo(f"nothing runs in {home}")

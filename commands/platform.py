@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlsplit
@@ -15,11 +16,30 @@ from streaming.edges.geo_database import GeoDatabaseError, ensure_database
 from streaming.edges.geo_provider import open_geo
 from streaming.edges.users_db import migrate
 from streaming.handlers import data_update
+from streaming.runtime.collector.api_keys import ApiKeys
+from streaming.runtime.collector.client_address import ClientAddress
 from streaming.runtime.servers import LOOPBACK, accepts_connections, free_port, plan_servers
 from streaming.runtime.supervisor import Service, Supervisor, SupervisorError
-from streaming.settings import ROOT, load_settings
+from streaming.settings import ROOT, SettingError, Settings, load_settings, make_home
 
 CODE_LOCATION = "clickstream_assets.definitions"
+
+
+def local_settings() -> Settings:
+    """The settings of a platform that this machine is to run; its home is made.
+
+    Raises:
+        SettingError: a process would fail on one of them, or every event would.
+    """
+    settings = load_settings()
+    if settings.deployment != "local":
+        raise SettingError(f"CLICKSTREAM_DEPLOYMENT is {settings.deployment}; ./run hosts the local deployment only")
+    if settings.start > datetime.now(UTC):
+        raise SettingError(f"CLICKSTREAM_START must not be in the future, as {settings.start:%Y-%m-%d} is")
+    ApiKeys(settings.api_keys_file)
+    ClientAddress(settings.trusted_proxies)
+    make_home(settings.home)
+    return settings
 
 
 def geo_environment(home: Path, say: Callable[[str], None]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from clickstream_assets.catalog import CATALOGUED
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from resources.warehouse import duckdb_limits
-from streaming.settings import load_settings
+from streaming.settings import load_settings, make_home
 
 FORMATS = ("table", "csv", "json", "parquet")
 MOST_ROWS_SHOWN = 200
@@ -60,6 +60,7 @@ def query(sql: str, form: str, output: Path | None) -> None:
         raise click.UsageError(f"--output: there is no folder {output.parent}")
     statement = sys.stdin.read() if sql == "-" else sql
     settings = load_settings()
+    make_home(settings.home)
     catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
     catalog.refresh(CATALOGUED)
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")

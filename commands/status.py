@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from streaming.domain.tables import EVENT_LEDGER
 from streaming.edges.event_stream import EVENTS, HIGH_INTENT, StreamUnavailable
 from streaming.edges.redis_stream import open_event_stream
 from streaming.runtime.supervisor import running_processes, running_system
-from streaming.settings import Settings, load_settings
+from streaming.settings import SettingError, Settings, load_home, load_settings
 
 ADDRESSES = ("COLLECTOR_URL", "DAGSTER_URL", "REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL")
 CONSUMERS = ((EVENTS, "delivery"), (EVENTS, "last_access"), (EVENTS, "high_intent"), (HIGH_INTENT, "delivery"))
@@ -30,7 +31,12 @@ def status(as_json: bool) -> None:
 
     Well means that every process is ready, the stream answers, and no hour of the ledger is red.
     """
-    report = describe(load_settings())
+    home = load_home()
+    try:
+        report = describe(home, load_settings())
+    except SettingError as error:
+        click.echo(f"error: {error}; backlog and ledger are not shown", err=True)
+        report = describe(home, None)
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -39,18 +45,21 @@ def status(as_json: bool) -> None:
         sys.exit(1)
 
 
-def describe(settings: Settings) -> dict[str, Any]:
-    """The state of the platform: healthy, home, processes, addresses, backlog, ledger (hours by state)."""
-    report = {"home": str(settings.home), "ledger": _ledger_hours(settings)}
-    system = running_system(settings.home)
+def describe(home: Path, settings: Settings | None) -> dict[str, Any]:
+    """The state of the platform: healthy, home, processes, addresses, backlog, ledger (hours by state).
+
+    Without settings that can be used nobody can tell the backlog and the ledger: they are empty, and it is not healthy.
+    """
+    report = {"home": str(home), "ledger": _ledger_hours(settings) if settings else {}}
+    system = running_system(home)
     if system is None:
         return {**report, "healthy": False, "processes": {}, "addresses": {}, "backlog": []}
     processes = {
         identity.name: {"pid": identity.pid, "state": _state(identity.process() is not None, identity.name, system)}
-        for identity in running_processes(settings.home)
+        for identity in running_processes(home)
     }
     try:
-        backlog, stream_answers = _backlog(settings), True
+        backlog, stream_answers = (_backlog(settings), True) if settings else ([], False)
     except StreamUnavailable:
         backlog, stream_answers = [], False
     all_ready = all(process["state"] == "ready" for process in processes.values())

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import click
 
-from commands.platform import geo_environment, start_dagster, start_schedules, start_servers, start_stream
-from streaming.runtime.supervisor import StopRequested, Supervisor, SupervisorError
+from commands.platform import (
+    geo_environment,
+    local_settings,
+    start_dagster,
+    start_schedules,
+    start_servers,
+    start_stream,
+)
+from streaming.runtime.supervisor import AlreadyRunsError, StopRequested, Supervisor, SupervisorError, running_system
 from streaming.settings import ROOT, load_settings
 
 READY_FILE = "CLICKSTREAM_READY_FILE"
@@ -21,7 +28,7 @@ READY_FILE = "CLICKSTREAM_READY_FILE"
 )
 def up(detach: bool) -> None:
     """Start servers, stream workers, collector and Dagster, and keep them running until Ctrl-C."""
-    home = load_settings().home
+    home = local_settings().home
     if detach:
         _start_detached(home)
         return
@@ -56,6 +63,8 @@ def show_addresses(home: Path) -> None:
 
 
 def _start_detached(home: Path) -> None:
+    if running := running_system(home):
+        raise AlreadyRunsError(home, running["pid"])
     ready = home / "ready" / "up"
     log = home / "logs" / "up.log"
     for folder in (ready.parent, log.parent):

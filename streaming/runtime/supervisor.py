@@ -34,6 +34,16 @@ class SupervisorError(Exception):
     """Something supervised does not run, or must not run twice; the message says what to do."""
 
 
+class AlreadyRunsError(SupervisorError):
+    """Another supervisor, of this process id where that is known, holds the home."""
+
+    def __init__(self, home: Path, pid: int | None) -> None:
+        process = f" (process {pid})" if pid else ""
+        super().__init__(
+            f"it already runs in {home}{process}; `./run down` stops it, CLICKSTREAM_HOME chooses another home"
+        )
+
+
 class StopRequested(BaseException):
     """SIGINT or SIGTERM arrived."""
 
@@ -340,7 +350,7 @@ def running_processes(home: Path) -> list[ProcessIdentity]:
 def _services(home: Path) -> dict[str, Any] | None:
     try:
         document: dict[str, Any] = json.loads((home / SERVICES_FILE).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return document
 
@@ -349,10 +359,7 @@ def _lock_home(home: Path) -> IO[str]:
     deadline = time.monotonic() + LOCK_SECONDS
     while (lock := try_lock(home)) is None:
         if (running := running_system(home)) or time.monotonic() > deadline:
-            pid = f" (process {running['pid']})" if running else ""
-            raise SupervisorError(
-                f"it already runs in {home}{pid}; `./run down` stops it, CLICKSTREAM_HOME chooses another home"
-            )
+            raise AlreadyRunsError(home, running["pid"] if running else None)
         time.sleep(PROBE_SECONDS)  # the guard of a killed supervisor holds the lock while it cleans up
     return lock
 

@@ -61,9 +61,38 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 
 
 def test_a_bad_setting_is_one_clear_line(tmp_path: Path) -> None:
-    done = run("status", CLICKSTREAM_HOME=str(tmp_path), CLICKSTREAM_SHARDS="many")
+    done = run("query", "SELECT 1", CLICKSTREAM_HOME=str(tmp_path), CLICKSTREAM_SHARDS="many")
     assert done.returncode == 1
     assert done.stderr == "error: CLICKSTREAM_SHARDS must be a number of at least 1, not 'many'\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLICKSTREAM_DEPLOYMENT", "aws"),
+        ("CLICKSTREAM_START", "2999-01-01"),
+        ("CLICKSTREAM_API_KEYS", "none.json"),
+        ("CLICKSTREAM_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("CLICKSTREAM_HOME", "/dev/null/home"),
+    ],
+)
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_what_a_process_would_fail_on_is_refused_before_any_starts(
+    command: str, name: str, value: str, tmp_path: Path
+) -> None:
+    done = run(command, **{"CLICKSTREAM_HOME": str(tmp_path / "home"), name: value})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {name}")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "home").exists()
+
+
+def test_status_and_down_work_whatever_the_settings(tmp_path: Path) -> None:
+    bad = {"CLICKSTREAM_HOME": str(tmp_path), "CLICKSTREAM_SHARDS": "many"}
+    status = run("status", **bad)
+    assert (status.returncode, "nothing runs in" in status.stdout) == (1, True)
+    assert "CLICKSTREAM_SHARDS must be" in status.stderr
+    assert run("down", **bad).returncode == 0
 
 
 def test_a_geo_database_that_cannot_be_used_is_refused_before_any_event(tmp_path: Path) -> None:

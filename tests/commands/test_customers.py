@@ -50,6 +50,11 @@ def test_the_list_shows_the_newest_first() -> None:
     assert len(result.output.splitlines()) == 2
 
 
+def test_a_customer_has_a_name() -> None:
+    result = run("add", "--name", "  ")
+    assert (result.exit_code, "--name" in result.output) == (2, True)
+
+
 def test_where_nothing_runs_the_message_says_so(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLICKSTREAM_HOME", str(tmp_path))
     monkeypatch.delenv("MYSQL_URL", raising=False)
