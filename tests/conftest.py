@@ -1,5 +1,6 @@
 """Fixtures every test may use: real Redis and MariaDB servers, one set per test session, emptied for each test."""
 
+import os
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -9,12 +10,24 @@ from urllib.parse import urlsplit
 import pymysql
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from streaming.edges.users_db import migrate
 from streaming.runtime import servers
 from streaming.runtime.supervisor import Supervisor
 
 _DATABASES = count(1)
+
+# A busy machine is no fault. CI tries the same examples every time; whoever works on the code looks for new ones.
+_IN_CI = os.environ.get("CI", "").lower() == "true"
+settings.register_profile(
+    "clickstream",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    derandomize=_IN_CI,
+    database=None if _IN_CI else settings.get_profile("default").database,
+)
+settings.load_profile("clickstream")
 
 
 @pytest.hookimpl(wrapper=True)

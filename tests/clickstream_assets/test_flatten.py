@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickstream_assets import pending
@@ -146,7 +146,7 @@ CLICKS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(clicks=CLICKS)
 def test_deduplication_agrees_with_pandas(
     tmp_path_factory: pytest.TempPathFactory, clicks: list[tuple[int, int, str]]

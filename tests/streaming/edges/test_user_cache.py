@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.edges.user_cache import CachedPlace, LastAccess, UserCache
@@ -97,7 +97,7 @@ _accesses = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(seen=_accesses, data=st.data())
 def test_any_order_repetition_and_batching_gives_the_same(
     cache_redis_url: str, seen: list[tuple[str, int, int]], data: st.DataObject

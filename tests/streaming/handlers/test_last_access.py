@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.edges.user_cache import UserCache
@@ -27,7 +27,7 @@ def test_users_are_seen_when_and_where(event: Event, cache_redis_url: str) -> No
     }
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(data=st.data())
 def test_replays_in_any_order_change_nothing(event: Event, cache_redis_url: str, data: st.DataObject) -> None:
     # given

@@ -214,7 +214,7 @@ def test_batches_are_cut_at_their_size_and_below_lambdas_payload(lake, records):
     assert sizes == [4, 4, 10, 4]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     outcomes=st.lists(st.sampled_from(["fine", "reported", "raises", "once"]), min_size=1, max_size=25),
     batch_size=st.integers(1, 12),

@@ -37,7 +37,7 @@ def options(**changes: Any) -> SendOptions:
     return SendOptions(**{"url": "", "events": 300, "until": UNTIL} | changes)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     events=st.integers(1, 400), days=st.floats(0, 40), seed=st.integers(0, 2**32),
     duplicates=FACTORS, late=FACTORS, bad=FACTORS, bad_stream=FACTORS,
