@@ -90,12 +90,12 @@ class Collector:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"allow": "POST, OPTIONS"})
         sender = self._keys.sender(request)
+        partial = _wants_partial(request)
         request.state.body = body = await self._bodies.read(request)
         texts = split_events(body)
         sender.admit(len(texts))
         arrival = datetime.now(UTC)
         admission = admit(self._contract, texts, arrival, self._settings.start, sender.pixel_id, holds_array(body))
-        partial = request.query_params.get("partial") == "true"
         if admission.refused and not partial:
             raise invalid_events(admission.refused)
         records = self._stamped(request, sender, admission.accepted, arrival)
@@ -169,3 +169,10 @@ class Collector:
         for event in refused:
             self._metrics.refused.labels(event.faults[0].type).inc()
         self._samples.keep(answer, getattr(request.state, "body", b""))
+
+
+def _wants_partial(request: Request) -> bool:
+    wanted = request.query_params.get("partial", "false")
+    if wanted not in ("true", "false"):
+        raise Refusal("malformed-request", "the query parameter partial must be true or false")
+    return wanted == "true"

@@ -2,7 +2,7 @@
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
@@ -29,13 +29,18 @@ _START = "SwaggerUIBundle({url: '/openapi.json', dom_id: '#swagger-ui', deepLink
 
 
 def docs_routes() -> list[BaseRoute]:
-    """The routes of the description."""
+    """The routes of the description; the root leads to it."""
     return [
+        Route("/", _root),
         Route("/openapi.json", _openapi),
         Route("/docs", _page),
         Route("/docs/start.js", _start),
         Mount("/docs/ui", StaticFiles(directory=swagger_ui_path)),
     ]
+
+
+async def _root(_request: Request) -> Response:
+    return RedirectResponse("/docs")
 
 
 async def _openapi(_request: Request) -> Response:

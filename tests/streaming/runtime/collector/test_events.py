@@ -115,6 +115,19 @@ def test_partial_accepts_the_good_and_lists_the_refused(collector: CollectorProc
     assert {envelope.record_id for envelope in collector.envelopes()} == set(answer["record_ids"])
 
 
+@pytest.mark.parametrize("value", ["maybe", "True", "1", ""])
+def test_partial_is_true_or_false(collector: CollectorProcess, value: str) -> None:
+    response = collector.post(ONE, params={"partial": value})
+    assert (response.status_code, response.json()["type"]) == (400, "urn:clickstream:problem:malformed-request")
+    assert "partial" in response.json()["detail"]
+    assert not collector.envelopes()
+
+
+def test_partial_false_is_the_default_said_aloud(collector: CollectorProcess) -> None:
+    answer = collector.post(ONE, params={"partial": "false"}).json()
+    assert (answer["accepted"], "refused" in answer) == (1, False)
+
+
 def test_partial_with_nothing_good_accepts_nothing(collector: CollectorProcess) -> None:
     answer = collector.post(changed(user_id=35), params={"partial": "true"}).json()
     assert (answer["accepted"], answer["record_ids"], answer["refused"][0]["index"]) == (0, [], 0)

@@ -235,6 +235,11 @@ def test_every_problem_is_documented_as_it_is_answered() -> None:
             assert (problem["status"], problem["title"]) == (int(status), example["title"])
 
 
+def test_the_root_leads_to_the_docs(collector: CollectorProcess) -> None:
+    response = collector.client.get("/")
+    assert (response.status_code, response.headers["location"]) == (307, "/docs")
+
+
 def test_the_docs_page_asks_nothing_of_other_hosts(collector: CollectorProcess) -> None:
     page = collector.client.get("/docs")
     assert "default-src 'self'" in page.headers["content-security-policy"]
