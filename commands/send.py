@@ -1,11 +1,13 @@
 """`./run send`: synthetic traffic."""
 
 import json
+import secrets
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Self
 
 import click
 from rich.console import Console
@@ -31,8 +33,8 @@ class Moment(click.ParamType[datetime]):
         """Parse it."""
         try:
             return parse_timestamp(value if len(value) > 10 else f"{value}T00:00:00Z")
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+        except ValueError:
+            self.fail(f"{value!r} is no moment such as 2026-11-23 or '2026-11-23 04:05:06'.", param, ctx)
 
 
 @click.command()
@@ -47,7 +49,7 @@ class Moment(click.ParamType[datetime]):
 @click.option("--late", default=0.0, type=SHARE, help="Share of events that happened 1 to 5 days earlier.")
 @click.option("--days", default=1.0, show_default=True, type=click.FloatRange(0, 400), help="Spread over so many days.")
 @click.option("--until", type=Moment(), help="End of these days, UTC.  [default: now]")
-@click.option("--seed", default=1, show_default=True, help="The same seed and --until send the same events.")
+@click.option("--seed", type=int, help="The same seed and --until send the same events.  [default: drawn anew]")
 @click.option("--url", help="The collector.  [default: the one that runs]")
 @click.option("--key", "api_key", help="API key to send with.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -63,7 +65,7 @@ def send(
     late: float,
     days: float,
     until: datetime | None,
-    seed: int,
+    seed: int | None,
     url: str | None,
     api_key: str | None,
     as_json: bool,
@@ -73,6 +75,7 @@ def send(
     Ends with status 1 if a good event was not accepted or a bad one was.
     """
     settings = load_settings()
+    seed = secrets.randbelow(2**31) if seed is None else seed
     if bad_stream and not settings.redis_url:
         raise SettingError("--bad-stream needs the stream: start it with ./run up, or set REDIS_URL")
     options = SendOptions(
@@ -96,11 +99,12 @@ def send(
         try:
             result = send_traffic(options, bar.show, stop, stream)
         except CollectorUnreachable as error:
-            raise click.ClickException(str(error)) from None
+            hint = "" if url else "\nStart the platform with ./run up, or name a collector with --url."
+            raise click.ClickException(f"{error}{hint}") from None
     if as_json:
-        click.echo(json.dumps(result.to_dict()))
+        click.echo(json.dumps(result.to_dict() | {"seed": seed}))
     else:
-        Console().print(_summary(result))
+        Console().print(_summary(result, seed))
     raise SystemExit(0 if result.ok else 1)
 
 
@@ -119,8 +123,13 @@ class _TrafficBar(Progress):
         total = None if options.events is None else round(options.events * (1 + options.duplicates))
         self._task = self.add_task("sending", total=total, rate=0.0, refused=0, retries=0)
 
+    def __enter__(self) -> Self:
+        """Draw nothing yet: there may be no collector."""
+        return self
+
     def show(self, result: SendResult) -> None:
         """Show what became of the events so far."""
+        self.start()
         rate = result.accepted / result.seconds if result.seconds else 0.0
         self.update(
             self._task, completed=result.accepted, rate=rate, refused=result.refused.total(), retries=result.retries
@@ -139,7 +148,7 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(name, handler)
 
 
-def _summary(result: SendResult) -> Table:
+def _summary(result: SendResult, seed: int) -> Table:
     table = Table(show_header=False, box=None)
     table.add_row("sent", f"{result.sent:,}")
     table.add_row("accepted", f"{result.accepted:,}")
@@ -150,4 +159,5 @@ def _summary(result: SendResult) -> Table:
     for name in ("duplicates", "late", "retries", "unacknowledged"):
         table.add_row(name, f"{getattr(result, name):,}")
     table.add_row("seconds", f"{result.seconds:.2f}")
+    table.add_row("seed", str(seed))
     return table

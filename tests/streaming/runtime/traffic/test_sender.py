@@ -129,6 +129,33 @@ def test_the_command_prints_what_became_of_the_events(collector: CollectorProces
     assert sum(summary["refused"].values()) == summary["bad"]
 
 
+def test_every_run_of_the_command_has_its_own_seed_and_says_it(collector: CollectorProcess) -> None:
+    arguments = ["--url", collector.url, "--events", "50", "--until", "2026-11-20", "--json"]
+    first, second = (orjson.loads(CliRunner().invoke(send_command, arguments).stdout) for _ in range(2))
+    assert first["seed"] != second["seed"]
+    sent = clicks(collector)
+    assert (len(sent), sent.total()) == (100, 100)
+
+    again = CliRunner().invoke(send_command, [*arguments, "--seed", str(first["seed"])])
+    assert orjson.loads(again.stdout)["seed"] == first["seed"]
+    assert (len(clicks(collector)), clicks(collector).total()) == (100, 150)
+
+
+def test_the_command_without_a_platform_says_how_to_start_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKSTREAM_HOME", str(tmp_path))
+    monkeypatch.setenv("COLLECTOR_URL", f"http://127.0.0.1:{free_port()}")
+    done = CliRunner().invoke(send_command, [])
+    assert done.exit_code == 1
+    assert "./run up" in done.stderr
+    assert "accepted" not in done.output
+
+
+def test_the_command_repeats_the_moment_it_cannot_read_as_it_was_typed() -> None:
+    done = CliRunner().invoke(send_command, ["--until", "yesterday"])
+    assert done.exit_code == 2
+    assert "'yesterday'" in done.stderr
+
+
 def test_the_command_fails_when_events_are_not_accepted(collector: CollectorProcess) -> None:
     done = CliRunner().invoke(send_command, ["--url", collector.url, "--events", "5", "--until", "2020-01-01"])
     assert done.exit_code == 1
