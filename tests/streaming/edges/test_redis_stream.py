@@ -93,9 +93,9 @@ class TestLeases:
             old.renew()
 
     def test_a_renewed_lease_outlives_its_ttl(self, stream):
-        lease = stream.acquire(SHARD, "delivery", "a", 0.3)
-        for _ in range(5):
-            time.sleep(0.1)
+        lease = stream.acquire(SHARD, "delivery", "a", 1.0)
+        for _ in range(6):
+            time.sleep(0.2)
             lease.renew()
         assert stream.acquire(SHARD, "delivery", "b", 5) is None
 

@@ -73,7 +73,7 @@ class CollectorProcess:
     def terminate(self) -> int:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
+        return self.process.wait(30)
 
     def close(self) -> None:
         """End it, one way or the other."""

@@ -189,11 +189,22 @@ def test_a_full_disk_is_waited_for(lake, records, monkeypatch):
     assert landed(lake) == identities(data)
 
 
+class CountedReads(RedisEventStream):
+    """A stream that says how far its reader is."""
+
+    records_read = 0
+
+    def get_records(self, shard, after, limit, wait_seconds=0):
+        page = super().get_records(shard, after, limit, wait_seconds)
+        self.records_read += len(page.records)
+        return page
+
+
 class Running:
     """A delivery stream at work on the one shard of a stream."""
 
     def __init__(self, url, lake, handler=to_row, **options):
-        self.stream = RedisEventStream(url, "events", 1, 100_000)
+        self.stream = CountedReads(url, "events", 1, 100_000)
         [self.shard] = self.stream.list_shards()
         self.lease = self.stream.acquire(self.shard, "delivery", "test", 30)
         self.stop = Event()
@@ -219,7 +230,7 @@ class Running:
 
     def end(self):
         self.stop.set()
-        self.thread.join(10)
+        self.thread.join(30)
         assert not self.thread.is_alive()
 
 
@@ -236,7 +247,7 @@ def running(stream_redis_url, lake):
         each.end()
 
 
-def eventually(condition, seconds=10.0):
+def eventually(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -253,20 +264,21 @@ def test_a_buffer_is_flushed_when_it_is_full(running, lake):
 
 def test_a_buffer_is_flushed_when_it_is_old(running, lake):
     delivery = running(buffer_seconds=0.4)
+    began = time.monotonic()
     delivery.put({"n": 1})
-    time.sleep(0.2)
 
-    assert landed(lake) == []
     eventually(lambda: len(landed(lake)) == 1)
+    assert time.monotonic() - began >= 0.4
 
 
 def test_a_buffer_grows_old_while_records_keep_coming(running, lake):
     delivery = running(buffer_seconds=0.5)
-    for n in range(20):
-        delivery.put({"n": n})
-        time.sleep(0.1)
 
-    assert len(files(lake)) >= 4
+    def files_after_one_more():
+        delivery.put({"n": 1})
+        return len(files(lake))
+
+    eventually(lambda: files_after_one_more() >= 4)
 
 
 def test_a_buffer_is_flushed_when_its_hour_ends(stream_redis_url, lake, records):
@@ -286,7 +298,7 @@ def test_a_buffer_is_flushed_when_its_hour_ends(stream_redis_url, lake, records)
     thread.start()
     eventually(lambda: len(landed(lake)) == 2)
     stop.set()
-    thread.join(5)
+    thread.join(30)
 
     assert len(files(lake)) == 2
     assert stream.checkpoints()[lease.shard].caught_up_to >= before + timedelta(seconds=0.2)
@@ -295,7 +307,7 @@ def test_a_buffer_is_flushed_when_its_hour_ends(stream_redis_url, lake, records)
 def test_a_stop_flushes_what_is_buffered_and_checkpoints_it(running, lake):
     delivery = running()
     delivery.put({"n": 1}, {"bad": 1})
-    time.sleep(0.3)
+    eventually(lambda: delivery.stream.records_read == 2)
     assert files(lake) == []
     delivery.end()
 
@@ -314,13 +326,16 @@ def test_an_idle_shard_still_follows_the_clock(running):
 
 
 def test_the_checkpoint_waits_for_the_files(running, lake, monkeypatch):
+    refused = []
+
     def refuse(path, data):
+        refused.append(path)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(lake, "publish", refuse)
     delivery = running(buffer_seconds=0.1)
     delivery.put({"n": 1})
-    time.sleep(0.5)
+    eventually(lambda: len(refused) > 1)
     assert delivery.stream.backlog()[delivery.shard].records == 1
     delivery.end()
 
@@ -332,7 +347,7 @@ def test_a_lease_that_is_lost_ends_the_work(running):
     delivery = running(buffer_seconds=0.1)
     delivery.stream.acquire(delivery.shard, "delivery", "test", 30)  # the same owner again: a new epoch
     delivery.put({"n": 1})
-    delivery.thread.join(10)
+    delivery.thread.join(30)
 
     assert [type(error) for error in delivery.errors] == [LeaseLost]
     assert delivery.stream.backlog()[delivery.shard].records == 1
@@ -344,7 +359,7 @@ def test_a_lease_that_its_renewal_finds_lost_ends_the_work_before_the_buffer_is_
     delivery.stream.acquire(delivery.shard, "delivery", "test", 30)
     with pytest.raises(LeaseLost):
         delivery.lease.renew()
-    delivery.thread.join(5)
+    delivery.thread.join(30)
 
     assert [type(error) for error in delivery.errors] == [LeaseLost]
     assert files(lake) == []

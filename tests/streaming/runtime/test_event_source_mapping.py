@@ -263,7 +263,7 @@ class TestOnAStream:
         return thread
 
     def wait_for(self, condition):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -274,7 +274,7 @@ class TestOnAStream:
         thread = self.run(stream, lake, function, stop)
         self.wait_for(lambda: stream.backlog("probe")["shardId-000000000000"].records == 0)
         stop.set()
-        thread.join(5)
+        thread.join(30)
 
         assert "".join(function.batches) == "".join(map(str, range(25)))
         assert [len(function.batches), function.batches[0]] == [3, "0123456789"]
@@ -287,7 +287,7 @@ class TestOnAStream:
             time.sleep(0.05)
         self.wait_for(lambda: function.batches)
         stop.set()
-        thread.join(5)
+        thread.join(30)
 
         assert function.batches == ["abc"]
 
@@ -297,7 +297,7 @@ class TestOnAStream:
         thread = self.run(stream, lake, function, stop, max_retries=1_000_000)
         self.wait_for(lambda: len(function.batches) > 5)
         stop.set()
-        thread.join(5)
+        thread.join(30)
 
         assert stream.backlog("probe")["shardId-000000000000"].records == 2
         assert read_lines(lake, "failed/probe") == []
@@ -310,7 +310,7 @@ class TestOnAStream:
             thread = self.run(stream, lake, function, stop)
             self.wait_for(lambda: stream.backlog("probe")["shardId-000000000000"].records == 0)
             stop.set()
-            thread.join(5)
+            thread.join(30)
 
         assert function.batches == ["a", "b"]
 

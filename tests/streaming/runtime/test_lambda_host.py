@@ -74,7 +74,7 @@ def test_a_handler_that_hangs_times_out_and_never_takes_a_second_thread():
             release.wait(10)
         return "done"
 
-    function = host(handler, 0.1)
+    function = host(handler, 0.5)
     before = threading.active_count()
     for _ in range(3):
         with pytest.raises(FunctionTimeoutError):

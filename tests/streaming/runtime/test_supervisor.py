@@ -119,11 +119,11 @@ def test_a_child_that_never_gets_ready_is_explained_by_its_log(tmp_path: Path) -
         "collector",
         [sys.executable, "-c", "import time; print('waiting for godot', flush=True); time.sleep(60)"],
         ready=lambda: False,
-        ready_seconds=0.5,
+        ready_seconds=2,
     )
     with (
         Supervisor(tmp_path, print, stop_signals=()) as supervisor,
-        pytest.raises(SupervisorError, match=r"(?s)collector was not ready after 0.5 s.*waiting for godot"),
+        pytest.raises(SupervisorError, match=r"(?s)collector was not ready after 2 s.*waiting for godot"),
     ):
         supervisor.start(stuck)
 

@@ -138,7 +138,7 @@ class TestServing:
         return RedisEventStream(stream_redis_url, EVENTS, 1, 100)
 
     def work(self, stream, run, stop):
-        worker = Worker([Consumer("probe", stream, run)], 0.3, stop)
+        worker = Worker([Consumer("probe", stream, run)], 1.0, stop)
         thread = Thread(target=worker.run, args=[lambda: None])
         thread.start()
         return worker, thread
@@ -149,7 +149,7 @@ class TestServing:
 
         stop = Event()
         worker, thread = self.work(stream, run, stop)
-        thread.join(5)
+        thread.join(30)
 
         assert stop.is_set()
         assert worker.failed
@@ -160,10 +160,10 @@ class TestServing:
 
         stop = Event()
         worker, thread = self.work(stream, run, stop)
-        time.sleep(1)
+        time.sleep(2)
         assert stream.acquire("shardId-000000000000", "probe", "other", 5) is None
         stop.set()
-        thread.join(5)
+        thread.join(30)
 
         assert not worker.failed
         assert stream.acquire("shardId-000000000000", "probe", "other", 5)
@@ -180,7 +180,7 @@ class TestServing:
         _, thread = self.work(stream, run, stop)
         eventually(lambda: len(epochs) == 2)
         stop.set()
-        thread.join(5)
+        thread.join(30)
 
         assert epochs == [1, 2]
 
@@ -188,7 +188,7 @@ class TestServing:
 def test_delivery_becomes_ready_lands_what_comes_and_flushes_at_its_end(platform):
     worker = platform.started("delivery", CLICKSTREAM_DELIVERY_BUFFER_SECONDS="60")
     put(platform.events, events(300))
-    time.sleep(1)
+    time.sleep(3)
     assert not platform.lake.root.exists()
 
     assert end(worker) == 0

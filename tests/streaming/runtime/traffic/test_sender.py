@@ -72,7 +72,7 @@ def test_bad_events_can_pass_the_collector_by(collector: CollectorProcess) -> No
 def test_single_events_at_a_rate(collector: CollectorProcess) -> None:
     result = send(SendOptions(collector.url, events=60, batch=1, rate=60))
     assert result.accepted == 60
-    assert 0.7 < result.seconds < 2.5
+    assert 0.7 < result.seconds < 10
 
 
 def test_a_live_stream_ends_when_it_is_stopped(collector: CollectorProcess) -> None:
