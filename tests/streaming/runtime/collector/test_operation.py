@@ -191,9 +191,7 @@ def test_a_refused_request_leaves_a_sample_and_no_payload_in_the_log(collector: 
     secret = "4929-secret"
     collector.post(changed(user_id=secret, event_name=secret))
     folder = collector.home / "refused"
-    eventually(lambda: any(folder.glob("*.json")))
-    samples = [path.read_bytes() for path in folder.glob("*.json")]
-    assert any(orjson.loads(sample)["problem"].get("status") == 400 for sample in samples if sample)
+    eventually(lambda: any(b'"status":400' in sample.read_bytes() for sample in folder.glob("*.json")))
     assert secret not in collector.log.read_text()
     assert collector.envelopes() == []
 
