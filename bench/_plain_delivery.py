@@ -33,7 +33,7 @@ def deliver(stream_url: str, cache_url: str, lake: Path, events: int) -> None:
             lines: list[bytes] = []
             rows: list[dict[str, Any]] = []
             while sum(map(len, lines)) < BUFFER_BYTES:
-                found = stream.xread({key: position}, count=500)
+                found: Any = stream.xread({key: position}, count=500)
                 if not found:
                     break
                 entries = found[0][1]
@@ -48,7 +48,7 @@ def deliver(stream_url: str, cache_url: str, lake: Path, events: int) -> None:
                 done += len(rows)
 
 
-def enriched(envelopes: list[dict[str, Any]], cache: "redis.Redis[str]") -> list[dict[str, Any]]:
+def enriched(envelopes: list[dict[str, Any]], cache: redis.Redis) -> list[dict[str, Any]]:
     """The rows of a batch."""
     with cache.pipeline(transaction=False) as pipe:
         for envelope in envelopes:

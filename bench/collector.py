@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,11 +143,13 @@ def run(seconds: float, connections: int) -> list[Measurement]:
         home = Path(folder)
         redis_port = free_port()
         system.start(redis_service("stream-redis", home / "stream-redis", redis_port))
-        environment = {
-            "REDIS_URL": f"redis://{LOOPBACK}:{redis_port}/0",
-            "CLICKSTREAM_HOME": folder,
-            "CLICKSTREAM_STREAM_BACKLOG": "1000000000",
-        }
+        system.export(
+            {
+                "REDIS_URL": f"redis://{LOOPBACK}:{redis_port}/0",
+                "CLICKSTREAM_HOME": folder,
+                "CLICKSTREAM_STREAM_BACKLOG": "1000000000",
+            }
+        )
         results = []
         for name, command in (
             ("plain", ["-m", "uvicorn", "--factory", "bench._plain_collector:plain_collector", "--no-access-log"]),
@@ -154,14 +157,8 @@ def run(seconds: float, connections: int) -> list[Measurement]:
         ):
             port = free_port()
             options = ["--port", str(port)] if name == "plain" else []
-            system.start(
-                Service(
-                    name,
-                    [sys.executable, *command, *options],
-                    environment | {"COLLECTOR_PORT": str(port)},
-                    ready=lambda port=port: _answers(port),
-                )
-            )
+            system.export({"COLLECTOR_PORT": str(port)})
+            system.start(Service(name, [sys.executable, *command, *options], partial(_answers, port)))
             pid = next(process.pid for process in running_processes(home) if process.name == name)
             results += [measure(name, port, pid, batch, connections, seconds) for batch in (100, 1)]
         return results

@@ -50,19 +50,21 @@ def running_system(buffer_seconds: float) -> Iterator[tuple[str, Path]]:
             redis_service("stream-redis", home / "stream-redis", stream),
             redis_service("cache-redis", home / "cache-redis", cache),
         )
-        environment = {
-            "REDIS_URL": f"redis://{LOOPBACK}:{stream}/0",
-            "CACHE_REDIS_URL": f"redis://{LOOPBACK}:{cache}/0",
-            "GEOIP_DATABASE": str(home / "places.mmdb"),
-            "CLICKSTREAM_HOME": name,
-            "CLICKSTREAM_DELIVERY_BUFFER_SECONDS": str(buffer_seconds),
-            "COLLECTOR_PORT": str(collector),
-        }
+        supervisor.export(
+            {
+                "REDIS_URL": f"redis://{LOOPBACK}:{stream}/0",
+                "CACHE_REDIS_URL": f"redis://{LOOPBACK}:{cache}/0",
+                "GEOIP_DATABASE": str(home / "places.mmdb"),
+                "CLICKSTREAM_HOME": name,
+                "CLICKSTREAM_DELIVERY_BUFFER_SECONDS": str(buffer_seconds),
+                "COLLECTOR_PORT": str(collector),
+            }
+        )
         url = f"http://{LOOPBACK}:{collector}"
         python = [sys.executable, "-m"]
         supervisor.start(
-            Service("delivery", [*python, "streaming.runtime.worker", "delivery"], environment),
-            Service("collector", [*python, "streaming.runtime.collector"], environment, ready=lambda: _answers(url)),
+            Service("delivery", [*python, "streaming.runtime.worker", "delivery"]),
+            Service("collector", [*python, "streaming.runtime.collector"], ready=lambda: _answers(url)),
         )
         yield url, home / "lake" / "enriched_landing"
 
