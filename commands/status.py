@@ -8,6 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import pyarrow.dataset
@@ -67,9 +68,17 @@ def describe(home: Path, settings: Settings | None) -> dict[str, Any]:
         **report,
         "healthy": stream_answers and all_ready and "red" not in report["ledger"],
         "processes": processes,
-        "addresses": {name: system["environment"][name] for name in ADDRESSES if name in system["environment"]},
+        "addresses": {
+            name: without_password(system["environment"][name]) for name in ADDRESSES if name in system["environment"]
+        },
         "backlog": backlog,
     }
+
+
+def without_password(url: str) -> str:
+    """A server's address, fit to be shown."""
+    password = urlsplit(url).password
+    return url if password is None else url.replace(f":{password}@", ":***@", 1)
 
 
 def records_behind(settings: Settings) -> int:
