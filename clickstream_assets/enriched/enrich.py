@@ -1,25 +1,19 @@
 """Enrichment of records that are in raw, by the same Lambda that enriches them on the stream."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import pyarrow as pa
 import pybase64
 
 from clickstream_assets.enriched.raw import RawRecord
 from streaming.domain.tables import ENRICHED_LANDING
-from streaming.edges.look_ups import Found
+from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema, convert
 from streaming.handlers.enrichment import enrich
 
 _SCHEMA = arrow_schema(ENRICHED_LANDING)
-
-
-class Finder(Protocol):
-    """Finds names and places for a batch."""
-
-    def find(self, user_ids: Collection[str], ips: Collection[str]) -> Found: ...
 
 
 class Failure(NamedTuple):

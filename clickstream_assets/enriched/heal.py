@@ -9,13 +9,14 @@ from itertools import groupby
 import msgspec
 import pybase64
 
-from clickstream_assets.enriched.enrich import Failure, Finder, enrich_records, milliseconds
+from clickstream_assets.enriched.enrich import Failure, enrich_records, milliseconds
 from clickstream_assets.enriched.raw import RAW_IDENTITIES, RawRecord, raw_records
 from clickstream_assets.failed.collect import ErrorLine, collect_failures
 from resources.lake import Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, FAILED_EVENTS, RAW_EVENTS
+from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
 
 

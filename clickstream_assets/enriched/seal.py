@@ -7,12 +7,13 @@ from typing import NamedTuple, Protocol
 
 import pyarrow.parquet as pq
 
-from clickstream_assets.enriched.enrich import Finder, enrich_records
+from clickstream_assets.enriched.enrich import enrich_records
 from clickstream_assets.enriched.heal import heal, keep_failures
 from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
 from resources.lake import Lake, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
+from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema
 
 # What the sealed file says of itself: the landing files that are in it, and whether it was made from raw.

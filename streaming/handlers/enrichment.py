@@ -4,6 +4,7 @@ Every record is answered once, `Ok` or `ProcessingFailed` with its own data; nev
 """
 
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -78,9 +79,11 @@ def _row(record: Mapping[str, Any], judge: EventJudge) -> PendingRow | None:
         data = b64decode(record["data"], validate=True)
         envelope, judged = judge(data, _moment(record["approximateArrivalTimestamp"]))
         return None if isinstance(judged, list) else pending_row(envelope, judged)
-    except Exception:
-        # Whatever one record sets off must not fail its neighbours; it is kept as a failed event.
-        _log.exception("record %s", record["recordId"])
+    except Exception as error:
+        # Whatever one record sets off must not fail its neighbours; it is kept as a failed event. The error's message
+        # may quote the event, and logs hold no payloads.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _log.error("record %s: %s in %s:%s", record["recordId"], type(error).__name__, place.name, place.lineno)
         return None
 
 

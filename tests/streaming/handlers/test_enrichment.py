@@ -1,6 +1,7 @@
 import base64
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,26 @@ def test_without_a_cache_events_lose_columns_only(
 def test_the_same_input_gives_the_same_bytes(event: Event) -> None:
     data_update.lambda_handler({}, None)
     assert lambda_handler(event("firehose_mixed"), None) == lambda_handler(event("firehose_mixed"), None)
+
+
+def test_what_one_record_sets_off_spares_its_neighbours_and_the_log(
+    event: Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given
+    batch = event("firehose_mixed")
+    _, *neighbours = lambda_handler(batch, None)["records"]
+    judge, first = enrichment.event_judge(), base64.b64decode(batch["records"][0]["data"])
+
+    def fragile(data: bytes, arrival: datetime) -> Any:
+        if data == first:
+            raise ValueError(f"cannot take {data!r}")
+        return judge(data, arrival)
+
+    monkeypatch.setattr(enrichment, "event_judge", lambda: fragile)
+    # when
+    failed, *others = lambda_handler(batch, None)["records"]
+    # then
+    assert (failed["result"], failed["data"]) == ("ProcessingFailed", batch["records"][0]["data"])
+    assert others == neighbours
+    assert "ValueError in fragile" in caplog.text
+    assert "user_id" not in caplog.text
