@@ -27,6 +27,14 @@ class CollectorUnreachable(Exception):  # noqa: N818 - a state of affairs, named
     """Nothing answers at the collector's address."""
 
 
+class Answer(NamedTuple):
+    """What one attempt at a request came to; `status` None and no body where nothing answered."""
+
+    status: int | None
+    body: bytes
+    seconds: float
+
+
 class _Request(NamedTuple):
     body: bytes
     events: int
@@ -37,6 +45,7 @@ def send(
     progress: Callable[[SendResult], None] = lambda _: None,
     stop: threading.Event | None = None,
     stream: EventStream | None = None,
+    witness: Callable[[Answer], None] = lambda _: None,
 ) -> SendResult:
     """Send the traffic and wait for every acknowledgement.
 
@@ -45,11 +54,12 @@ def send(
         progress: called a few times a second with what became of the events so far.
         stop: when set, no more is sent, and what is under way is finished.
         stream: where `bad_stream` events go, past the collector.
+        witness: called with the answer to every attempt, before it is tried again.
 
     Raises:
         CollectorUnreachable: there was no collector to begin with.
     """
-    return asyncio.run(_Sender(options, progress, stop or threading.Event(), stream).run())
+    return asyncio.run(_Sender(options, progress, stop or threading.Event(), stream, witness).run())
 
 
 class _Sender:
@@ -59,11 +69,13 @@ class _Sender:
         progress: Callable[[SendResult], None],
         stop: threading.Event,
         stream: EventStream | None,
+        witness: Callable[[Answer], None],
     ) -> None:
         self._options = options
         self._progress = progress
         self._stop = stop
         self._stream = stream
+        self._witness = witness
         self._result = SendResult()
         self._started = time.monotonic()
 
@@ -176,10 +188,7 @@ class _Sender:
         give_up = time.monotonic() + GIVE_UP_SECONDS
         attempt = 0
         while True:
-            try:
-                response = await client.post("/events", content=request.body)
-            except httpx.TransportError:
-                response = None
+            response = await self._attempt(client, request)
             if response is not None and response.status_code not in _TRY_AGAIN:
                 return response
             if self._stop.is_set() or time.monotonic() > give_up:
@@ -189,6 +198,16 @@ class _Sender:
             wanted = 0.0 if response is None else float(response.headers.get("retry-after", 0))
             pause = pause_seconds(attempt - 1, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
             await asyncio.sleep(max(min(wanted, MAX_PAUSE_SECONDS), pause))
+
+    async def _attempt(self, client: httpx.AsyncClient, request: _Request) -> httpx.Response | None:
+        started = time.monotonic()
+        try:
+            response = await client.post("/events", content=request.body)
+        except httpx.TransportError:
+            response = None
+        status, body = (response.status_code, response.content) if response is not None else (None, b"")
+        self._witness(Answer(status, body, time.monotonic() - started))
+        return response
 
     async def _report(self) -> None:
         while True:

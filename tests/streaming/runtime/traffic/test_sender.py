@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import orjson
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from commands.send import send as send_command
 from streaming.domain.validation import MAX_EVENT_BYTES
 from streaming.runtime.servers import free_port
-from streaming.runtime.traffic import CollectorUnreachable, SendOptions, SendResult, send
+from streaming.runtime.traffic import Answer, CollectorUnreachable, SendOptions, SendResult, send
 from tests.streaming.redis_server import RedisServer
 from tests.streaming.runtime.collector_process import CollectorProcess
 
@@ -114,6 +115,22 @@ def test_nothing_is_lost_when_the_stream_goes_away_and_comes_back(tmp_path: Path
         assert result.retries > 0
         assert result.ok
         assert len(clicks(collector)) == 3_000
+
+
+def test_every_attempt_has_a_witness(tmp_path: Path) -> None:
+    answers: list[Answer] = []
+    with RedisServer(tmp_path / "redis") as server, CollectorProcess(server.url, tmp_path) as collector:
+        server.kill()
+        back = threading.Timer(0.5, server.start)
+        back.start()
+        result = send(SendOptions(collector.url, events=200, concurrency=1), witness=answers.append)
+        back.join()
+        taken = [orjson.loads(answer.body)["record_ids"] for answer in answers if answer.status == 200]
+        acknowledged = set(chain.from_iterable(taken))
+        assert acknowledged <= {envelope.record_id for envelope in collector.envelopes()}
+    assert len(acknowledged) == result.accepted == 200
+    assert len([answer for answer in answers if answer.status == 503]) == result.retries > 0
+    assert all(0 < answer.seconds < 10 for answer in answers)
 
 
 def test_no_collector_is_said_at_once() -> None:
