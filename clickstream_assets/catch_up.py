@@ -1,13 +1,5 @@
-"""Materialise, now and in this process, everything that has arrived and is not up to date.
+"""Materialise, now and in this process, everything that has arrived and is not up to date."""
 
-    python -m clickstream_assets.catch_up
-
-The runs show in the Dagster UI of DAGSTER_HOME. The last line on stdout is a JSON object of what the tables hold:
-`{"raw", "enriched", "failed", "flattened", "aggregates": {name: rows}, "balanced"}`.
-"""
-
-import json
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -23,9 +15,13 @@ from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unre
 from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, SETTLE
 from clickstream_assets.partitions import Partitions, day_ranges, hour_key, hour_ranges, range_tags
 from resources.lake import Lake
-from streaming.settings import load_settings
+from streaming.settings import Settings
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
+
+
+class RunsFailedError(Exception):
+    """Runs of Dagster failed; the message names them."""
 
 
 class CatchUp:
@@ -64,7 +60,8 @@ class CatchUp:
 
 
 def summary(catalog: Path) -> dict[str, Any]:
-    """What the tables hold, and whether no record is missing or unknown in any ledger."""
+    """What the tables hold: `raw`, `enriched`, `failed`, `flattened`, `aggregates` (rows by name); and `balanced`,
+    whether no record is missing or unknown in any ledger."""
     with duckdb.connect(catalog, read_only=True) as connection:
         raw, enriched, failed, unexplained = connection.sql(
             "SELECT COALESCE(SUM(raw_records), 0)::BIGINT, COALESCE(SUM(enriched_records), 0)::BIGINT, "
@@ -85,22 +82,20 @@ def summary(catalog: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Catch up in the home and the Dagster instance of the settings in force.
+def catch_up(settings: Settings) -> dict[str, Any]:
+    """Materialise everything that is pending, in the instance of DAGSTER_HOME; the `summary` of the tables then.
 
-    A red ledger is told by the summary; any other failure by the exit status.
+    A red ledger is told by the summary.
+
+    Raises:
+        RunsFailedError: runs failed for another reason.
     """
-    settings = load_settings()
     definitions = build_definitions(settings)
     needed = {role: local_resources(settings)[role] for role in ("lake", "delivery", "catalog_database")}
     with dg.DagsterInstance.get() as instance, dg.build_resources(needed, instance) as edges:
-        catch_up = CatchUp(definitions, Partitions.since(settings.start), instance)
-        catch_up.run(edges.lake, edges.delivery.progress().caught_up_to)
+        catching_up = CatchUp(definitions, Partitions.since(settings.start), instance)
+        catching_up.run(edges.lake, edges.delivery.progress().caught_up_to)
         tables = summary(edges.catalog_database.file)
-    print(json.dumps(tables))  # noqa: T201
-    if catch_up.failed_runs and tables["balanced"]:
-        sys.exit(f"these runs failed: {', '.join(catch_up.failed_runs)}")
-
-
-if __name__ == "__main__":
-    main()
+    if catching_up.failed_runs and tables["balanced"]:
+        raise RunsFailedError(f"these runs failed: {', '.join(catching_up.failed_runs)}")
+    return tables

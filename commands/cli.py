@@ -15,6 +15,8 @@ COMMANDS = {
     "down": "Stop the platform that runs in this home.",
     "status": "Show processes, addresses and backlog.",
     "send": "Send synthetic traffic to the collector.",
+    "materialize": "Bring every table up to date, now.",
+    "verify": "Check that nothing was lost, doubled or made up.",
     "customers": "List customers, and add one as a sign-up does.",
     "query": "Run SQL on the catalog's tables.",
     "test": "Run linters, type checks and tests.",

@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from commands.platform import (
-    dagster_environment,
     geo_environment,
     local_settings,
     start_dagster,
@@ -80,17 +79,16 @@ def _run_events_through(supervisor: Supervisor, home: Path, events: int, seed: i
             f"delivery is still {behind} records behind after {DELIVERY_SECONDS} s; ./run status says more"
         )
     say("materialising the tables")
-    catch_up = [sys.executable, "-m", "clickstream_assets.catch_up"]
-    tables = _json_of(supervisor, catch_up, dagster_environment(home))
+    tables = _json_of(supervisor, [sys.executable, "-m", "commands", "materialize"])
     accepted = accepted_records(settings)
     balanced = tables["balanced"] and accepted <= tables["raw"]
     return {"accepted": accepted, **tables, "balanced": balanced, "lake": str(settings.lake)}
 
 
-def _json_of(supervisor: Supervisor, command: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
+def _json_of(supervisor: Supervisor, command: Sequence[str]) -> dict[str, Any]:
     """What a command prints as its last line."""
     with tempfile.TemporaryFile() as output:
-        supervisor.run("catch-up", command, environment, output)
+        supervisor.run("materialize", command, output=output)
         output.seek(0)
         document: dict[str, Any] = json.loads(output.read().splitlines()[-1])
     return document

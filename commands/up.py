@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -26,11 +27,12 @@ READY_FILE = "CLICKSTREAM_READY_FILE"
 @click.option(
     "--detach", is_flag=True, help="Return once everything is ready and leave it running; ./run down stops it."
 )
-def up(detach: bool) -> None:
+@click.option("--no-dagster", is_flag=True, help="Ingest only; ./run materialize brings the tables up to date.")
+def up(detach: bool, no_dagster: bool) -> None:
     """Start servers, stream workers, collector and Dagster, and keep them running until Ctrl-C."""
     home = local_settings().home
     if detach:
-        _start_detached(home)
+        _start_detached(home, ["--no-dagster"] if no_dagster else [])
         return
     geo = geo_environment(home, say)
     try:
@@ -38,8 +40,9 @@ def up(detach: bool) -> None:
             supervisor.export(geo)
             servers = start_servers(supervisor, home, say)
             start_stream(supervisor, servers, say)
-            start_dagster(supervisor, home, servers, say)
-            start_schedules(supervisor, home)
+            if not no_dagster:
+                start_dagster(supervisor, home, servers, say)
+                start_schedules(supervisor, home)
             show_addresses(home)
             if READY_FILE in os.environ:
                 Path(os.environ[READY_FILE]).touch()
@@ -56,13 +59,14 @@ def say(text: str) -> None:
 def show_addresses(home: Path) -> None:
     """Say where everything is."""
     settings = load_settings()
-    say(f"Dagster    {settings.dagster_url}")
+    if "dagster-webserver" in (running_system(home) or {}).get("processes", {}):
+        say(f"Dagster    {settings.dagster_url}")
     say(f"collector  {settings.collector_url}  (POST /events; its documentation: {settings.collector_url}/docs)")
     say(f"lake       {settings.lake}")
     say(f"logs       {home / 'logs'}")
 
 
-def _start_detached(home: Path) -> None:
+def _start_detached(home: Path, options: Sequence[str]) -> None:
     if running := running_system(home):
         raise AlreadyRunsError(home, running["pid"])
     ready = home / "ready" / "up"
@@ -72,7 +76,7 @@ def _start_detached(home: Path) -> None:
     ready.unlink(missing_ok=True)
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "commands", "up"], env=os.environ | {READY_FILE: str(ready)},
+            [sys.executable, "-m", "commands", "up", *options], env=os.environ | {READY_FILE: str(ready)},
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     while not ready.exists():

@@ -1,6 +1,5 @@
 """The asset graph as Dagster runs it: ranges in one run, checks by partition, red ledgers that block, catching up."""
 
-import json
 import subprocess
 import sys
 from datetime import timedelta
@@ -171,19 +170,3 @@ def test_settings_are_read_when_definitions_are_asked_for_not_at_import() -> Non
     environment = {"CLICKSTREAM_START": "no day"}
     imported = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, check=True)
     assert imported.stdout == b"asked\n"
-
-
-def test_the_command_prints_a_summary_as_its_last_line(tmp_path: Path, stream_redis_url: str, lake: Lake) -> None:
-    land(lake, [delivery(NOW, "a", NOW), BAD], "one")
-    environment = {"CLICKSTREAM_HOME": str(tmp_path), "DAGSTER_HOME": str(tmp_path), "REDIS_URL": stream_redis_url}
-    caught_up = subprocess.run(
-        [sys.executable, "-m", "clickstream_assets.catch_up"],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    printed = json.loads(caught_up.stdout.splitlines()[-1])
-    assert (printed["raw"], printed["enriched"], printed["failed"], printed["flattened"]) == (2, 1, 1, 1)
-    assert printed["balanced"] is True

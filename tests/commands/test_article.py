@@ -121,8 +121,8 @@ def _behind(settings: Settings) -> int:
 
 def _catch_up(environment: Mapping[str, str], home: Path) -> dict[str, Any]:
     finished = subprocess.run(
-        [sys.executable, "-m", "clickstream_assets.catch_up"],
-        env={**environment, "DAGSTER_HOME": str(home / "dagster")}, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-P", "-m", "commands", "materialize"],
+        env=environment, capture_output=True, text=True, timeout=120,
         check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr

@@ -1,0 +1,25 @@
+"""`./run materialize`: every table up to date with what has arrived, without waiting for a schedule."""
+
+import json
+import os
+
+import click
+
+from clickstream_assets.catch_up import RunsFailedError, catch_up
+from commands.platform import dagster_environment, local_settings
+
+
+@click.command()
+def materialize() -> None:
+    """Materialize, now, everything that has arrived and is not up to date; the runs show in the Dagster UI.
+
+    The last line is a JSON object of what the tables hold: `raw`, `enriched`, `failed`, `flattened`, `aggregates`
+    (rows by name) and `balanced`, which is false where a record is not accounted for.
+    """
+    settings = local_settings()
+    os.environ |= dagster_environment(settings.home)
+    try:
+        tables = catch_up(settings)
+    except RunsFailedError as error:
+        raise click.ClickException(f"{error}; the Dagster UI has their logs") from None
+    click.echo(json.dumps(tables))

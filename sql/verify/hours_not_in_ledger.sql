@@ -1,0 +1,8 @@
+-- Hours of arrival in raw_events that event_ledger does not have; those newer than its newest only if ? is true.
+SELECT DISTINCT DATE_TRUNC('hour', r.arrival_timestamp) AS arrival_hour
+FROM raw_events r
+WHERE NOT EXISTS (SELECT 1 FROM event_ledger l WHERE l.arrival_hour = DATE_TRUNC('hour', r.arrival_timestamp))
+  AND (
+    CAST(? AS BOOLEAN)
+    OR DATE_TRUNC('hour', r.arrival_timestamp) < (SELECT MAX(l.arrival_hour) FROM event_ledger l)
+  )

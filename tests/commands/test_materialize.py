@@ -1,0 +1,69 @@
+"""`./run materialize` and `./run verify`, over landing files."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources.lake import Lake
+from streaming.settings import ROOT
+from tests.landing import Delivery, delivery, event_text, land
+
+pytestmark = pytest.mark.timeout(120)
+
+NOW = datetime.now(UTC)
+BAD = Delivery(event_text(NOW, "bad", user_id=7), NOW, "b" * 32)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, stream_redis_url: str) -> dict[str, str]:
+    return {"CLICKSTREAM_HOME": str(tmp_path), "REDIS_URL": stream_redis_url}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+def test_a_summary_is_the_last_line_and_everything_is_verified(environment: dict[str, str], lake: Lake) -> None:
+    good = delivery(NOW, "a", NOW)
+    land(lake, [good, BAD], "repair-1")
+    printed = json.loads(_run(environment, "materialize", status=0).splitlines()[-1])
+    assert (printed["raw"], printed["enriched"], printed["failed"], printed["flattened"]) == (2, 1, 1, 1)
+    assert printed["balanced"] is True
+    acknowledged = lake.root / "acknowledged"
+    acknowledged.write_text(f"{good.record_id}\n{BAD.record_id}\n")
+    assert _broken(environment, "--open", "--acknowledged", str(acknowledged), status=0) == {}
+
+
+def test_what_is_lost_doubled_or_made_up_is_named(environment: dict[str, str], lake: Lake) -> None:
+    land(lake, [delivery(NOW, "a", NOW), BAD], "repair-1")
+    _run(environment, "materialize", status=0)
+    land(lake, [delivery(NOW, "unknown", NOW)], "repair-2")
+    for raw in lake.list_hour("raw", NOW):
+        raw.unlink()
+    acknowledged = lake.root / "acknowledged"
+    acknowledged.write_text(f"{'c' * 32}\n")
+    broken = _broken(environment, "--open", "--acknowledged", str(acknowledged), status=1)
+    assert broken["records_not_arrived"]["examples"] == [{"record_id": "c" * 32}]
+    assert broken["records_unknown"]["broken"] == 3
+    assert broken["hours_miscounted"]["broken"] == 1
+    assert broken["clicks_not_flattened"]["examples"][0]["click_id"] == "unknown"
+
+
+def _broken(environment: dict[str, str], *options: str, status: int) -> dict[str, Any]:
+    verdicts: dict[str, Any] = json.loads(_run(environment, "verify", "--json", *options, status=status))
+    return {promise: verdict for promise, verdict in verdicts.items() if verdict["broken"]}
+
+
+def _run(environment: dict[str, str], *arguments: str, status: int) -> str:
+    finished = subprocess.run(
+        [sys.executable, "-m", "commands", *arguments],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == status, finished.stdout + finished.stderr
+    return finished.stdout

@@ -1,0 +1,31 @@
+"""Platforms to hurt. One is shared by the tests of a file that leave it well; others have their own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.faults.platform import Platform
+from tests.streaming.conftest import geo_folder
+
+__all__ = ["geo_folder"]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, geo_folder: Path) -> Iterator[Platform]:
+    """A platform that the tests of a file share: each leaves it running and well."""
+    with Platform(tmp_path_factory.mktemp("platform") / "home", GEOIP_DATABASE=str(geo_folder)) as running:
+        yield running
+
+
+@pytest.fixture
+def start_platform(tmp_path: Path, geo_folder: Path) -> Iterator[Callable[..., Platform]]:
+    """Start a platform of a test's own, with settings; it is stopped when the test ends."""
+    with ExitStack() as running:
+
+        def start(**settings: str) -> Platform:
+            home = tmp_path / f"home-{len(list(tmp_path.iterdir()))}"
+            return running.enter_context(Platform(home, **{"GEOIP_DATABASE": str(geo_folder), **settings}))
+
+        yield start
