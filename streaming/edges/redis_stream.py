@@ -2,7 +2,8 @@
 
     <name>:shards             set of the shards that ever got a record
     <name>:<shard>            the stream; entry id `<ms>-<ordinal>`
-    <name>:<shard>:<consumer> hash {owner, epoch, expires, sequence_number, caught_up_to}, times in ms
+    <name>:<shard>:<consumer> hash {owner, epoch, expires, sequence_number, caught_up_to, lost_records, lost_at},
+                              times in ms
 
 An ordinal counts the records of its shard and never starts again (Redis keeps a stream's last id when it is trimmed
 to nothing), so the difference of two is a number of records. The ms of an id is the server's clock, never behind an
@@ -10,7 +11,7 @@ earlier id, and never behind what delivery has declared itself caught up to: a c
 records into an hour that is sealed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -91,14 +92,16 @@ _UNLESS_OUT_OF_MEMORY = "redis.call('HDEL', KEYS[1], '')"
 _ACQUIRE = (
     _CLOCK
     + f"""
-local state = redis.call('HMGET', KEYS[1], 'owner', 'expires', 'epoch', 'sequence_number', 'caught_up_to')
+local state = redis.call(
+  'HMGET', KEYS[1], 'owner', 'expires', 'epoch', 'sequence_number', 'caught_up_to', 'lost_records'
+)
 if state[1] and state[1] ~= ARGV[1] and tonumber(state[2]) > now then
   return false
 end
 {_UNLESS_OUT_OF_MEMORY}
 local epoch = (tonumber(state[3]) or 0) + 1
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'epoch', epoch, 'expires', integer(now + ARGV[2]))
-return {{epoch, state[4], state[5]}}
+return {{epoch, state[4], state[5], state[6]}}
 """
 )
 
@@ -126,11 +129,23 @@ class Checkpoint(NamedTuple):
 
 class Backlog(NamedTuple):
     """What a consumer has before it in a shard: records, the age of the oldest in seconds, and how many of them are
-    no longer on the stream (only consumers other than delivery can lose any; they are repaired from raw)."""
+    no longer on the stream (only consumers other than delivery can lose any; they are repaired from raw).
+
+    `lost_records` are those it has passed over so far because they were no longer there, `lost_at` is when it last did.
+    """
 
     records: int
     oldest_age_seconds: float
     trimmed_unread: int
+    lost_records: int
+    lost_at: datetime | None
+
+
+class Intake(NamedTuple):
+    """What a shard has taken in: records ever, and of late."""
+
+    records: int
+    recent_records: int
 
 
 def open_event_stream(settings: Settings, name: str) -> "RedisEventStream":
@@ -217,8 +232,9 @@ class RedisEventStream:
             taken = self._acquire(keys=[self._key(shard, consumer)], args=[owner, ttl])
         if taken is None:
             return None
-        epoch, sequence_number, caught_up_to = taken
-        return ShardLease(self, shard, consumer, owner, epoch, ttl, _checkpoint(sequence_number, caught_up_to))
+        epoch, sequence_number, caught_up_to, lost = taken
+        start = _checkpoint(sequence_number, caught_up_to)
+        return ShardLease(self, shard, consumer, owner, epoch, ttl, start, int(lost or 0))
 
     def checkpoints(self, consumer: str = DELIVERY) -> dict[str, Checkpoint]:
         """How far `consumer` is in every shard, by shard.
@@ -244,11 +260,27 @@ class RedisEventStream:
                 pipe.time()
                 pipe.xinfo_stream(self._key(shard))
                 pipe.xrange(self._key(shard), _behind(checkpoint.sequence_number), count=1)
+                pipe.hmget(self._key(shard, consumer), "lost_records", "lost_at")
             replies = pipe.execute(raise_on_error=False)  # a shard that never got a record has no stream to ask about
         return {
-            shard: _backlog(checkpoint.sequence_number, *replies[3 * i : 3 * i + 3])
+            shard: _backlog(checkpoint.sequence_number, *replies[4 * i : 4 * i + 4])
             for i, (shard, checkpoint) in enumerate(checkpoints.items())
         }
+
+    def intake(self, seconds: float) -> dict[str, Intake]:
+        """What every shard has taken in, ever and in the last `seconds` as far as it is not trimmed, by shard.
+
+        Raises:
+            StreamUnavailable: the server does not answer.
+        """
+        shards = self.list_shards()
+        with _unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
+            since = round((self._redis.time()[0] - seconds) * 1000)
+            for shard in shards:
+                pipe.xinfo_stream(self._key(shard))
+                pipe.xrange(self._key(shard), str(since), count=1)
+            replies = pipe.execute(raise_on_error=False)
+        return {shard: _intake(*replies[2 * i : 2 * i + 2]) for i, shard in enumerate(shards)}
 
     def trim(self, shard: str, retention_seconds: float) -> int:
         """Forget what delivery is done with and is older than the retention; how many records that were.
@@ -345,7 +377,7 @@ class ShardLease:
     """The right to work on one shard for one consumer, until another owner takes it under a later epoch.
 
     What a lease writes is refused once its epoch is stale, however late it is tried: a worker that was thought dead
-    cannot move a checkpoint. `start` is the checkpoint it began from.
+    cannot move a checkpoint. `start` is the checkpoint it began from, `lost_records` what the consumer ever lost.
     """
 
     stream: RedisEventStream
@@ -355,6 +387,7 @@ class ShardLease:
     epoch: int
     ttl_milliseconds: int
     start: Checkpoint
+    lost_records: int
     lost: bool = field(default=False, init=False)
 
     def renew(self) -> None:
@@ -365,14 +398,19 @@ class ShardLease:
         """
         self._record()
 
-    def checkpoint(self, sequence_number: str | None, caught_up_to: datetime) -> None:
+    def checkpoint(self, sequence_number: str | None, caught_up_to: datetime, lost: int = 0) -> None:
         """Record that everything up to `sequence_number` is done, as is all that arrived before `caught_up_to`.
+
+        `lost` is how many records before it were trimmed before they could be read.
 
         Raises:
             LeaseLost, StreamUnavailable
         """
-        milliseconds = (caught_up_to - _EPOCH) // timedelta(milliseconds=1)
-        self._record("sequence_number", sequence_number or "", "caught_up_to", milliseconds)
+        changes = ["sequence_number", sequence_number or "", "caught_up_to", _milliseconds(caught_up_to)]
+        if lost:
+            self.lost_records += lost
+            changes += ["lost_records", self.lost_records, "lost_at", _milliseconds(datetime.now(UTC))]
+        self._record(*changes)
 
     def release(self) -> None:
         """Give the shard up, so that another owner need not wait for the lease to run out.
@@ -407,6 +445,15 @@ def _unavailable_on_redis_error() -> Iterator[None]:
         yield
     except RedisError as error:
         raise StreamUnavailable(f"the event stream's Redis: {error}") from error
+
+
+def records_between(after: str | None, last: str) -> int:
+    """How many records of a shard lie behind `after` (None: from its first), up to and with `last`."""
+    return _ordinal(last) - _ordinal(after)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _moment(milliseconds: int) -> datetime:
@@ -456,12 +503,25 @@ def _checkpoint(sequence_number: bytes | None, caught_up_to: bytes | None) -> Ch
     )
 
 
-def _backlog(after: str | None, time: Any, stream: Any, oldest: Any) -> Backlog:
+def _backlog(after: str | None, time: Any, stream: Any, oldest: Any, lost: Any) -> Backlog:
     if isinstance(stream, RedisError):
-        return Backlog(0, 0.0, 0)
-    records = int(stream["last-generated-id"].partition(b"-")[2]) - _ordinal(after)
+        return Backlog(0, 0.0, 0, 0, None)
+    lost_records, lost_at = int(lost[0] or 0), _moment(int(lost[1])) if lost[1] else None
+    records = _last_ordinal(stream) - _ordinal(after)
     if not oldest:
-        return Backlog(records, 0.0, records)
+        return Backlog(records, 0.0, records, lost_records, lost_at)
     seconds, microseconds = time
     age = seconds + microseconds / 1e6 - oldest[0].arrival.timestamp()
-    return Backlog(records, max(0.0, age), _ordinal(oldest[0].sequence_number) - _ordinal(after) - 1)
+    unread = _ordinal(oldest[0].sequence_number) - _ordinal(after) - 1
+    return Backlog(records, max(0.0, age), unread, lost_records, lost_at)
+
+
+def _intake(stream: Any, oldest: Any) -> Intake:
+    if isinstance(stream, RedisError):
+        return Intake(0, 0)
+    last = _last_ordinal(stream)
+    return Intake(last, last - _ordinal(oldest[0].sequence_number) + 1 if oldest else 0)
+
+
+def _last_ordinal(stream: Mapping[str, Any]) -> int:
+    return int(stream["last-generated-id"].partition(b"-")[2])

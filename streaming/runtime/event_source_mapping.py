@@ -20,7 +20,7 @@ from streaming.domain.envelope import open_record
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.edges.event_stream import LeaseLost, ShardBatch, StreamRecord
 from streaming.edges.lake import LocalLake, gzip_bytes
-from streaming.edges.redis_stream import RedisEventStream, ShardLease
+from streaming.edges.redis_stream import RedisEventStream, ShardLease, records_between
 from streaming.runtime.backoff import pause_seconds, until_done
 from streaming.runtime.error_output import Failure, error_line
 from streaming.runtime.lambda_host import ACCOUNT, MAX_PAYLOAD_BYTES, REGION, InvocationError, LambdaHost
@@ -75,12 +75,16 @@ class EventSourceMapping:
                 raise LeaseLost(f"{lease.shard}: the lease was not renewed in time")
             page = self._read(stream, lease.shard, last, stop)
             done = self.process(lease.shard, page.records, stop)
+            lost = 0
             if done:
-                last = page.records[done - 1].sequence_number
+                before, last = last, page.records[done - 1].sequence_number
+                lost = max(0, records_between(before, last) - done)
+            if lost:
+                _log.error("%s %s: %d records were trimmed unread", self._function.name, lease.shard, lost)
             if done == len(page.records):
-                lease.checkpoint(last, page.caught_up_to)
+                lease.checkpoint(last, page.caught_up_to, lost)
             elif done:
-                lease.checkpoint(last, page.records[done - 1].arrival)
+                lease.checkpoint(last, page.records[done - 1].arrival, lost)
 
     def process(self, shard: str, records: Sequence[StreamRecord], stop: Event) -> int:
         """Bring records to an end: processed, or kept in the failure destination.

@@ -181,10 +181,34 @@ class TestTrim:
         time.sleep(1.1)
         stream.trim(SHARD, 0)
 
-        assert stream.backlog("last_access")[SHARD] == (3, 0.0, 3)
+        assert stream.backlog("last_access")[SHARD] == (3, 0.0, 3, 0, None)
         put(stream, 1)
         assert stream.backlog()[SHARD].records == 1
         assert stream.backlog("last_access")[SHARD].trimmed_unread == 3
+
+
+def test_the_intake_counts_every_record_ever_and_those_of_late(stream):
+    assert stream.intake(60) == {SHARD: (0, 0)}
+    put(stream, 3)
+    assert stream.intake(60) == {SHARD: (3, 3)}
+    deliver(stream)
+    time.sleep(1.1)
+    put(stream, 2)
+    assert stream.intake(1)[SHARD] == (5, 2)
+    stream.trim(SHARD, 0)
+    assert stream.intake(60) == {SHARD: (5, 2)}
+
+
+def test_what_a_consumer_lost_is_kept_from_lease_to_lease(stream):
+    for lost in (2, 0, 5):
+        lease = stream.acquire(SHARD, "last_access", "test", 5)
+        lease.checkpoint(None, datetime.now(UTC), lost)
+        lease.release()
+    put(stream, 1)
+
+    backlog = stream.backlog("last_access")[SHARD]
+    assert (backlog.lost_records, backlog.trimmed_unread) == (7, 0)
+    assert abs((datetime.now(UTC) - backlog.lost_at).total_seconds()) < 10
 
 
 def test_reads_of_large_records_are_bounded_in_bytes(stream_redis_url):

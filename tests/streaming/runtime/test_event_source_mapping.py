@@ -314,6 +314,22 @@ class TestOnAStream:
 
         assert function.batches == ["a", "b"]
 
+    def test_records_that_were_trimmed_before_they_were_read_are_counted(self, stream, lake):
+        stream.put_records([("a", b"lost")] * 3)
+        lease = stream.acquire("shardId-000000000000", "delivery", "test", 5)
+        page = stream.get_records(lease.shard, None, 10)
+        lease.checkpoint(page.records[-1].sequence_number, page.caught_up_to)
+        time.sleep(1.1)
+        assert stream.trim(lease.shard, 0) == 3
+        stream.put_records([("a", b"x")])
+        stop = Event()
+        thread = self.run(stream, lake, Function(lambda records: None), stop)
+        self.wait_for(lambda: stream.backlog("probe")["shardId-000000000000"].records == 0)
+        stop.set()
+        thread.join(30)
+
+        assert stream.backlog("probe")["shardId-000000000000"].lost_records == 3
+
     def test_a_lease_that_is_lost_ends_the_work(self, stream, lake):
         stop = Event()
         [shard] = stream.list_shards()
