@@ -18,6 +18,7 @@ SERVICES_FILE = "services.json"
 REDIS_FORM = "redis://host:port/number"
 MYSQL_FORM = "mysql://user:password@host:port/database"
 HTTP_FORM = "http://host:port"
+WEBHOOK_FORM = "https://host/path"
 
 
 class SettingError(ValueError):
@@ -39,6 +40,11 @@ class Settings:
     collector_host: str
     collector_port: int
     dagster_url: str
+    metrics_url: str
+    alert_webhook: str
+    alert_delay_seconds: float
+    alert_failed_share: float
+    alert_degraded_share: float
     shards: int
     stream_backlog: int
     stream_retention_seconds: float
@@ -48,6 +54,7 @@ class Settings:
     function_timeout_seconds: float
     lease_seconds: float
     last_access_batch: int
+    consumer_retries: int
     trust_payload_ip: bool
     trusted_proxies: tuple[str, ...]
     api_keys_file: Path | None
@@ -103,6 +110,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         collector_host=text("COLLECTOR_HOST", "127.0.0.1"),
         collector_port=int(number("COLLECTOR_PORT", 8080, 1, 65_535)),
         dagster_url=url("DAGSTER_URL", "http://127.0.0.1:3000", HTTP_FORM, "http", "https"),
+        metrics_url=url("METRICS_URL", "http://127.0.0.1:9464", HTTP_FORM, "http", "https"),
+        alert_webhook=url("CLICKSTREAM_ALERT_WEBHOOK", "", WEBHOOK_FORM, "http", "https"),
+        alert_delay_seconds=number("CLICKSTREAM_ALERT_DELAY_SECONDS", 300, 1),
+        alert_failed_share=number("CLICKSTREAM_ALERT_FAILED_SHARE", 0.05, 0, 1),
+        alert_degraded_share=number("CLICKSTREAM_ALERT_DEGRADED_SHARE", 0.01, 0, 1),
         shards=int(number("CLICKSTREAM_SHARDS", 4, 1)),
         stream_backlog=int(number("CLICKSTREAM_STREAM_BACKLOG", 500_000, 1)),
         stream_retention_seconds=number("CLICKSTREAM_STREAM_RETENTION_SECONDS", 3600),
@@ -112,6 +124,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         function_timeout_seconds=number("CLICKSTREAM_FUNCTION_TIMEOUT_SECONDS", 60, 1),
         lease_seconds=number("CLICKSTREAM_LEASE_SECONDS", 6, 1),
         last_access_batch=int(number("CLICKSTREAM_LAST_ACCESS_BATCH", 10, 1)),
+        consumer_retries=int(number("CLICKSTREAM_CONSUMER_RETRIES", 10)),
         trust_payload_ip=_switch("CLICKSTREAM_TRUST_PAYLOAD_IP", text("CLICKSTREAM_TRUST_PAYLOAD_IP", "off")),
         trusted_proxies=tuple(p.strip() for p in text("CLICKSTREAM_TRUSTED_PROXIES", "").split(",") if p.strip()),
         api_keys_file=optional_path("CLICKSTREAM_API_KEYS"),

@@ -94,13 +94,14 @@ def consumers(settings: Settings) -> list[Consumer]:
 
     lake = LocalLake(settings.lake)
     events = open_event_stream(settings, EVENTS)
+    retries = settings.consumer_retries
 
     def mapping(name: str, handler: Handler, options: MappingOptions) -> Consumer:
         return Consumer(name, events, EventSourceMapping(_host(name, handler, settings), EVENTS, lake, options).run)
 
     return [
-        mapping("last_access", last_access.lambda_handler, MappingOptions(settings.last_access_batch, 0.1)),
-        mapping("high_intent", high_intent.lambda_handler, MappingOptions(500, 0.5)),
+        mapping("last_access", last_access.lambda_handler, MappingOptions(settings.last_access_batch, 0.1, retries)),
+        mapping("high_intent", high_intent.lambda_handler, MappingOptions(500, 0.5, retries)),
     ]
 
 
