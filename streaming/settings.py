@@ -60,6 +60,7 @@ class Settings:
     api_keys_file: Path | None
     geoip_database: Path | None
     ipinfo_token: str | None
+    ipinfo_url: str
     lookup_deadline_seconds: float
     memory_limit_bytes: int
 
@@ -130,6 +131,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         api_keys_file=optional_path("CLICKSTREAM_API_KEYS"),
         geoip_database=optional_path("GEOIP_DATABASE"),
         ipinfo_token=text("IPINFO_TOKEN", "") or None,
+        ipinfo_url=url("IPINFO_URL", "https://ipinfo.io", HTTP_FORM, "http", "https").rstrip("/"),
         lookup_deadline_seconds=number("CLICKSTREAM_LOOKUP_DEADLINE_SECONDS", 0.5),
         memory_limit_bytes=int(number("CLICKSTREAM_MEMORY_LIMIT_BYTES", 600_000_000, 64_000_000)),
     )
