@@ -31,7 +31,7 @@ class IpinfoGeo:
     Args:
         token: the account's token.
         deadline_seconds: what one call of `places` may take in all; what is not known by then is `LOOKUP_FAILED`.
-        base_url: another host, for tests.
+        base_url: another way to the same API. Where requests go is decided by nothing else.
     """
 
     def __init__(self, token: str, deadline_seconds: float = 0.5, base_url: str = _HOST) -> None:

@@ -25,7 +25,7 @@ def open_geo(settings: Settings) -> GeoProvider:
         SettingError: the file is not there or no mmdb.
     """
     if settings.ipinfo_token:
-        return IpinfoGeo(settings.ipinfo_token, settings.lookup_deadline_seconds)
+        return IpinfoGeo(settings.ipinfo_token, settings.lookup_deadline_seconds, settings.ipinfo_url)
     if settings.geoip_database:
         try:
             return MmdbGeo(settings.geoip_database)
