@@ -58,6 +58,7 @@ class Settings:
     trust_payload_ip: bool
     trusted_proxies: tuple[str, ...]
     api_keys_file: Path | None
+    requests_per_second: float
     geoip_database: Path | None
     ipinfo_token: str | None
     ipinfo_url: str
@@ -129,6 +130,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         trust_payload_ip=_switch("CLICKSTREAM_TRUST_PAYLOAD_IP", text("CLICKSTREAM_TRUST_PAYLOAD_IP", "off")),
         trusted_proxies=tuple(p.strip() for p in text("CLICKSTREAM_TRUSTED_PROXIES", "").split(",") if p.strip()),
         api_keys_file=optional_path("CLICKSTREAM_API_KEYS"),
+        requests_per_second=number("CLICKSTREAM_REQUESTS_PER_SECOND", 0),
         geoip_database=optional_path("GEOIP_DATABASE"),
         ipinfo_token=text("IPINFO_TOKEN", "") or None,
         ipinfo_url=url("IPINFO_URL", "https://ipinfo.io", HTTP_FORM, "http", "https").rstrip("/"),
