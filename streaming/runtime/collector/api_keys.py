@@ -1,15 +1,14 @@
 """API keys: each maps to the pixel it may send for, a quota, and whether its payload's address is trusted."""
 
 import hashlib
-import math
-import time
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
 
-from streaming.runtime.collector.problems import Refusal, retry_later
+from streaming.runtime.collector.problems import Refusal
+from streaming.runtime.collector.quotas import Quota
 from streaming.runtime.collector.request_body import MAX_EVENTS
 from streaming.settings import SettingError
 
@@ -23,33 +22,27 @@ class ApiKey(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Sender:
-    """Who sends: the pixel it may send for, None for any; and the bucket of tokens that its quota fills."""
+    """Who sends: the pixel it may send for, None for any; and its quota of events."""
 
     def __init__(
         self, pixel_id: str | None = None, events_per_second: float | None = None, trust_payload_ip: bool = False
     ) -> None:
         self.pixel_id = pixel_id
         self.trust_payload_ip = trust_payload_ip
-        self._rate = events_per_second
-        self._burst = max(events_per_second or 0.0, MAX_EVENTS)
-        self._tokens = self._burst
-        self._filled_at = time.monotonic()
+        self._quota = (
+            Quota(events_per_second, max(events_per_second, MAX_EVENTS), "events per second of this key")
+            if events_per_second
+            else None
+        )
 
     def admit(self, events: int) -> None:
-        """Take `events` tokens.
+        """Count events.
 
         Raises:
-            Refusal: the quota is used up; Retry-After says when these events will pass.
+            Refusal: the quota is used up.
         """
-        if self._rate is None:
-            return
-        now = time.monotonic()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
-        if events > self._tokens:
-            seconds = math.ceil((events - self._tokens) / self._rate)
-            raise retry_later("quota-exceeded", f"this key may send {self._rate:g} events per second", seconds)
-        self._tokens -= events
+        if self._quota:
+            self._quota.take(events)
 
 
 class ApiKeys:

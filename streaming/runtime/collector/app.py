@@ -21,12 +21,13 @@ from streaming.edges.event_stream import StreamUnavailable
 from streaming.edges.ingestion_api import load_contract
 from streaming.edges.redis_stream import RedisEventStream
 from streaming.runtime.collector.admission import GoodEvent, admit
-from streaming.runtime.collector.api_keys import ApiKeys, Sender
+from streaming.runtime.collector.api_keys import ApiKeys
 from streaming.runtime.collector.client_address import ClientAddress
 from streaming.runtime.collector.docs_page import docs_routes
 from streaming.runtime.collector.group_commit import GroupCommit
 from streaming.runtime.collector.metrics import CountedResponses, Metrics
 from streaming.runtime.collector.problems import Refusal, RefusedEvent, invalid_events
+from streaming.runtime.collector.quotas import AddressQuotas
 from streaming.runtime.collector.refused_samples import RefusedSamples
 from streaming.runtime.collector.request_body import BodyReader, holds_array, split_events
 from streaming.settings import Settings
@@ -62,6 +63,7 @@ class Collector:
         self._keys = ApiKeys(settings.api_keys_file)
         self._bodies = BodyReader()
         self._addresses = ClientAddress(settings.trusted_proxies)
+        self._quotas = AddressQuotas(settings.requests_per_second)
         self._samples = RefusedSamples(settings.home / "refused")
         self._prober = ThreadPoolExecutor(1, "stream-probe")
         self._probe: asyncio.Future[int | None] | None = None
@@ -89,6 +91,9 @@ class Collector:
         """
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"allow": "POST, OPTIONS"})
+        assert request.client is not None
+        address = self._addresses.of(request.client.host, request.headers.getlist("x-forwarded-for"))
+        self._quotas.admit(address)
         sender = self._keys.sender(request)
         partial = _wants_partial(request)
         request.state.body = body = await self._bodies.read(request)
@@ -98,7 +103,7 @@ class Collector:
         admission = admit(self._contract, texts, arrival, self._settings.start, sender.pixel_id, holds_array(body))
         if admission.refused and not partial:
             raise invalid_events(admission.refused)
-        records = self._stamped(request, sender, admission.accepted, arrival)
+        records = self._stamped(admission.accepted, arrival, address, sender.trust_payload_ip)
         await self._commit.put([(record.partition_key, record.data) for record in records])
         self._metrics.accepted.inc(len(records))
         answer: dict[str, Any] = {"accepted": len(records), "record_ids": [record.record_id for record in records]}
@@ -129,13 +134,11 @@ class Collector:
         self._prober.shutdown(wait=False, cancel_futures=True)
 
     def _stamped(
-        self, request: Request, sender: Sender, events: Sequence[GoodEvent], arrival: datetime
+        self, events: Sequence[GoodEvent], arrival: datetime, address: str, trusts_payload: bool
     ) -> list[StampedRecord]:
         """The records of the events in their envelopes. Where the payload's address is trusted and there, the
         envelope has none."""
-        assert request.client is not None
-        address = self._addresses.of(request.client.host, request.headers.getlist("x-forwarded-for"))
-        trusted = self._settings.trust_payload_ip or sender.trust_payload_ip
+        trusted = self._settings.trust_payload_ip or trusts_payload
         at = format_timestamp(arrival)
         return [
             StampedRecord(

@@ -18,7 +18,7 @@ _PROBLEMS = {
     "slow-request": (408, "The request took too long to arrive"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The media type is not supported"),
-    "quota-exceeded": (429, "The quota of the API key is used up"),
+    "quota-exceeded": (429, "The quota is used up"),
     "unavailable": (503, "Events cannot be taken in now"),
 }
 

@@ -7,6 +7,8 @@ import orjson
 import pytest
 
 from streaming.runtime.collector.client_address import ClientAddress
+from streaming.runtime.collector.problems import Refusal
+from streaming.runtime.collector.quotas import AddressQuotas
 from tests.streaming.runtime.collector.conftest import EVENT, ONE, START, array, changed
 from tests.streaming.runtime.collector_process import CollectorProcess
 
@@ -135,3 +137,20 @@ def test_a_setting_that_cannot_be_used_stops_the_start(
     assert setting in str(failure.value)
     assert "secret-key" not in str(failure.value)
     assert "Traceback" not in str(failure.value)
+
+
+def test_an_address_has_a_quota_whatever_it_sends(start_collector: Callable[..., CollectorProcess]) -> None:
+    collector = start_collector(CLICKSTREAM_REQUESTS_PER_SECOND="2", CLICKSTREAM_TRUSTED_PROXIES="127.0.0.1")
+    bodies = [ONE, b"{", ONE, ONE]
+    answers = [collector.post(body, x_forwarded_for="203.0.113.7") for body in bodies]
+    assert [answer.status_code for answer in answers] == [200, 400, 429, 429]
+    assert answers[2].headers["retry-after"] == "1"
+    assert collector.post(ONE, x_forwarded_for="203.0.113.8").status_code == 200
+
+
+def test_the_addresses_of_one_ipv6_network_share_a_quota() -> None:
+    quotas = AddressQuotas(1)
+    quotas.admit("2001:db8::1")
+    quotas.admit("2001:db8:0:1::1")
+    with pytest.raises(Refusal, match="1 requests per second"):
+        quotas.admit("2001:db8::2")
