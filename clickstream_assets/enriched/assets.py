@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
-from clickstream_assets.checks import Verdict, evaluate_partitions
+from clickstream_assets.checks import Check, Verdict, evaluate_partitions
 from clickstream_assets.enriched.seal import has_arrivals, is_closed, seal_hour
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import parquet_metadata, table_metadata
@@ -79,7 +79,7 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
                 {**told, "from_raw": sealed.from_raw, "healed": sealed.healed}, partition_key=key
             )
             verdicts[key] = _schema_verdict(file)
-        yield from evaluate_partitions(context, SCHEMA_CHECK, verdicts)
+        yield from evaluate_partitions(context, [Check(SCHEMA_CHECK, verdicts)])
 
     return [enriched_events]
 

@@ -74,6 +74,8 @@ def _row(stage: str, line: ErrorLine, judge: EventJudge) -> dict[str, Any]:
     return {
         "record_id": envelope.record_id,
         "arrival_timestamp": envelope.arrival.replace(tzinfo=None),
+        "state": "failed",
+        "replayed_at": None,
         "type": fault.type.value,
         "stage": stage,
         "field": fault.field,

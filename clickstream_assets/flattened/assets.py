@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets.checks import Verdict, evaluate_partitions
+from clickstream_assets.checks import Check, Verdict, evaluate_partitions
 from clickstream_assets.flattened.flatten import EventHour, find_event_hours, flatten, is_pending, repeated_clicks
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
@@ -78,7 +78,7 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         if not config.only_pending:
             for key, metadata in told.items():
                 context.add_asset_metadata(metadata, partition_key=key)
-        yield from evaluate_partitions(context, CLICKS_CHECK, verdicts, told if config.only_pending else None)
+        yield from evaluate_partitions(context, [Check(CLICKS_CHECK, verdicts)], told if config.only_pending else None)
 
     return [flattened_events]
 

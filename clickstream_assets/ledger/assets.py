@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets.checks import Verdict, evaluate_partitions
+from clickstream_assets.checks import Check, Verdict, evaluate_partitions
 from clickstream_assets.enriched.seal import has_arrivals
 from clickstream_assets.failed.collect import has_failures
 from clickstream_assets.freshness import HOURLY
@@ -15,13 +15,13 @@ from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
 from resources.event_stream import Delivery
 from resources.lake import Lake
 from resources.warehouse import Warehouse
-from streaming.domain.tables import EVENT_LEDGER
+from streaming.domain.tables import EVENT_LEDGER, LEDGER_DEFICITS
 
 BALANCE_CHECK = "every_record_is_accounted_for"
 
 
-def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
-    """The ledger."""
+def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The ledger, and what keeps hours from balancing."""
 
     @dg.asset(
         partitions_def=partitions.hours,
@@ -61,9 +61,19 @@ def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
                 balance = publish_balance(hour, lake, warehouse, progress)
                 context.add_asset_metadata(_metadata(balance), partition_key=key)
                 verdicts[key] = Verdict(balance.state != "red", _counts(balance))
-        yield from evaluate_partitions(context, BALANCE_CHECK, verdicts)
+        yield from evaluate_partitions(context, [Check(BALANCE_CHECK, verdicts)])
 
-    return [event_ledger]
+    ledger_deficits = dg.AssetSpec(
+        "ledger_deficits",
+        description="The records that keep hours from balancing. Written with event_ledger, and emptied by it.",
+        deps=[event_ledger],
+        partitions_def=partitions.hours,
+        group_name="enriched",
+        kinds={"parquet", "duckdb"},
+        owners=["team:platform"],
+        metadata=table_metadata(LEDGER_DEFICITS),
+    )
+    return [event_ledger, ledger_deficits]
 
 
 def _counts(balance: Balance) -> Metadata:
@@ -76,6 +86,7 @@ def _metadata(balance: Balance) -> Metadata:
         **_counts(balance),
         "repeated_deliveries": balance.repeated_deliveries,
         "repeated_clicks": balance.repeated_clicks,
+        "conflicting_clicks": balance.conflicting_clicks,
         "failures_by_type": dg.MetadataValue.text(balance.failures_by_type),
         "touched_event_hours": dg.MetadataValue.json(
             {f"{hour.event_hour:%Y-%m-%d %H}": hour.events for hour in touched}

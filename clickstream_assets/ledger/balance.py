@@ -37,6 +37,8 @@ class Balance(NamedTuple):
     unknown_records: int
     repeated_deliveries: int
     repeated_clicks: int
+    conflicting_clicks: int
+    degraded_records: int
     failures_by_type: str
     touched_event_hours: list[TouchedHour]
     version: str

@@ -25,6 +25,16 @@ failed AS (
 accounted AS (
   SELECT e.record_id FROM enriched e UNION ALL SELECT f.record_id FROM failed f
 ),
+-- Content is what the client sent; the address belongs to the delivery, whose edge may vouch for it.
+conflicts AS (
+  SELECT e.click_id
+  FROM enriched_events e
+  GROUP BY e.click_id
+  HAVING COUNT(DISTINCT hash(
+    e.timestamp, e.user_id, e.pixel_id, e.insertion_timestamp, e.event_name, e.additional_data,
+    json_merge_patch(COALESCE(e.extra, '{}'), '{"user_ip": null}')
+  )) > 1
+),
 counted AS (
   SELECT
     (SELECT COUNT(*) FROM raw) AS raw_records,
@@ -35,7 +45,10 @@ counted AS (
     (SELECT COUNT(*) FROM accounted a WHERE NOT EXISTS (SELECT 1 FROM raw r WHERE r.record_id = a.record_id))
       AS unknown_records,
     (SELECT CAST(COALESCE(SUM(r.deliveries - 1), 0) AS BIGINT) FROM raw r) AS repeated_deliveries,
-    (SELECT COUNT(*) - COUNT(DISTINCT e.click_id) FROM enriched_events e) AS repeated_clicks
+    (SELECT COUNT(*) - COUNT(DISTINCT e.click_id) FROM enriched_events e) AS repeated_clicks,
+    (SELECT COUNT(*) FROM conflicts) AS conflicting_clicks,
+    (SELECT COUNT(*) FROM enriched_events e WHERE regexp_matches(e.missing_reasons, 'lookup_failed(,|$)'))
+      AS degraded_records
 ),
 failures AS (
   SELECT COALESCE(CAST(json_group_object(t.type, t.records) AS VARCHAR), '{}') AS failures_by_type
@@ -66,7 +79,7 @@ SELECT
     ELSE 'red'
   END AS state,
   c.raw_records, c.enriched_records, c.failed_records, c.missing_records, c.unknown_records,
-  c.repeated_deliveries, c.repeated_clicks,
+  c.repeated_deliveries, c.repeated_clicks, c.conflicting_clicks, c.degraded_records,
   f.failures_by_type,
   COALESCE(l.hours, []) AS touched_event_hours,
   md5(CAST((p.closed, c, f.failures_by_type, l.hours) AS VARCHAR)) AS version

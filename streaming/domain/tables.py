@@ -105,9 +105,11 @@ FAILED_EVENTS = Table(
     "failed_events",
     "parquet",
     "hour",
-    "one row per record_id that broke the contract or could not be processed, by hour of arrival",
+    "one row per record_id and stage that it failed in, by hour of arrival",
     (
         *DELIVERY_COLUMNS,
+        Column("state", "VARCHAR", "failed; replayed with success; enriched all the same, by a later delivery"),
+        Column("replayed_at", "TIMESTAMP", "when a replay succeeded, UTC"),
         Column("type", "VARCHAR", "failure type, such as schema_violation"),
         Column("stage", "VARCHAR", "where it failed: enrichment, delivery, or a consumer's name"),
         Column("field", "VARCHAR", "JSON pointer of the first fault, empty for the whole event"),
@@ -134,6 +136,8 @@ EVENT_LEDGER = Table(
         Column("unknown_records", "BIGINT", "record_ids of enriched or failed that are not in raw"),
         Column("repeated_deliveries", "BIGINT", "deliveries of a record_id beyond its first"),
         Column("repeated_clicks", "BIGINT", "rows whose click_id stands in the hour already"),
+        Column("conflicting_clicks", "BIGINT", "click_ids that stand with other content in the event hours touched"),
+        Column("degraded_records", "BIGINT", "enriched rows that lack a name or a place because a look-up failed"),
         Column("failures_by_type", "VARCHAR", "JSON object of failure type to records"),
         Column(
             "touched_event_hours",
@@ -141,6 +145,20 @@ EVENT_LEDGER = Table(
             "event hours of the rows, each with a hash of its rows; no events where it was touched before",
         ),
         Column("version", "VARCHAR", "hash of what was compared; equal versions mean nothing changed"),
+    ),
+)
+LEDGER_DEFICITS = Table(
+    "ledger_deficits",
+    "ledger_deficits",
+    "parquet",
+    "hour",
+    "one row per record_id that keeps an hour of arrival from balancing",
+    (
+        Column("arrival_hour", "TIMESTAMP", "start of the hour, UTC"),
+        Column("record_id", "VARCHAR", "identity of the delivery"),
+        Column(
+            "side", "VARCHAR", "missing: in raw and in neither enriched nor failed; unknown: in these and not in raw"
+        ),
     ),
 )
 FLATTENED_EVENTS = Table(
@@ -183,6 +201,7 @@ TABLES = {
         ENRICHED_EVENTS,
         FAILED_EVENTS,
         EVENT_LEDGER,
+        LEDGER_DEFICITS,
         FLATTENED_EVENTS,
         HIGH_INTENT_VIEWS,
     )
