@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "Check that nothing was lost, doubled or made up.",
     "customers": "List customers, and add one as a sign-up does.",
     "query": "Run SQL on the catalog's tables.",
+    "soak": "Run traffic under random faults and account for every event.",
     "test": "Run linters, type checks and tests.",
     "lint": "Run linters and type checks.",
     "bench": "Measure speed and memory.",

@@ -95,7 +95,7 @@ def send(
     )
     stream = open_event_stream(settings, EVENTS) if bad_stream else None
     bar = _TrafficBar(options)
-    with bar, _stop_on_signals() as stop:
+    with bar, stop_on_signals() as stop:
         try:
             result = send_traffic(options, bar.show, stop, stream)
         except CollectorUnreachable as error:
@@ -137,7 +137,7 @@ class _TrafficBar(Progress):
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that the summary is still printed."""
     stop = threading.Event()
     previous = {name: signal.signal(name, lambda *_: stop.set()) for name in (signal.SIGINT, signal.SIGTERM)}

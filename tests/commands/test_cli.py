@@ -1,6 +1,7 @@
 """The command line as a person meets it."""
 
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +35,8 @@ def test_every_command_explains_itself(command: str) -> None:
 
 
 def test_a_command_is_a_module_of_its_name() -> None:
-    shared = {"__init__", "__main__", "browser", "cli", "platform"}
-    assert {path.stem for path in (ROOT / "commands").glob("*.py")} - shared == set(COMMANDS)
+    shared = {"__main__", "browser", "cli", "platform"}
+    assert {module.name for module in pkgutil.iter_modules([ROOT / "commands"])} - shared == set(COMMANDS)
 
 
 def test_sending_does_not_import_dagster() -> None:
