@@ -25,7 +25,7 @@ from rich.text import Text
 from clickstream_assets.catalog import CATALOGUED
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
-from resources.warehouse import duckdb_limits
+from resources.warehouse import FORMULA, NEUTRALISED, duckdb_limits
 from streaming.settings import load_settings, make_home
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -35,8 +35,6 @@ LONGEST_VALUE_SHOWN = 200
 UNBOUNDED = 100_000
 # Columns where the output is no terminal.
 WIDTH = 120
-# What a spreadsheet would run as a formula.
-FORMULA = r"^([=+\-@\t\r])"
 
 
 @click.command()
@@ -156,15 +154,21 @@ def _write(rows: pa.RecordBatchReader, form: str, output: Path | None) -> None:
 
 
 def _csv_ready(rows: pa.Table) -> pa.Table:
-    """Rows that CSV can hold: structs and lists as JSON, and text that is no formula."""
+    """Rows that CSV can hold: structs and lists as JSON, bytes as text, and no text that is a formula."""
     for index, field in enumerate(rows.schema):
         column = rows.column(index)
-        if pa.types.is_nested(field.type):
-            values = [None if value is None else _json(value).decode() for value in column.to_pylist()]
-            rows = rows.set_column(index, field.name, pa.array(values, pa.string()))
-        elif pa.types.is_string(field.type):
-            rows = rows.set_column(index, field.name, pc.replace_substring_regex(column, FORMULA, r"'\1"))
+        if pa.types.is_nested(field.type) or pa.types.is_binary(field.type):
+            column = pa.chunked_array([[_csv_text(value) for value in column.to_pylist()]], pa.string())
+        if pa.types.is_string(column.type):
+            column = pc.replace_substring_regex(column, FORMULA, NEUTRALISED)
+        rows = rows.set_column(index, field.name, column)
     return rows
+
+
+def _csv_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return value.decode(errors="replace") if isinstance(value, bytes) else _json(value).decode()
 
 
 def _json(value: Any) -> bytes:

@@ -13,7 +13,7 @@ import dagster as dg
 import duckdb
 
 from resources.lake import Lake
-from resources.warehouse import quoted
+from resources.warehouse import quoted, unloaded_text
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, Column, Table
 
 HOUR_KEYS = (
@@ -142,8 +142,8 @@ def _nothing(column: Column) -> str:
 
 
 def _column(table: Table, column: Column) -> str:
-    if table.format == "csv" and column.type == "VARCHAR":  # unloading put a quote before what could be a formula
-        return _UNQUOTED.format(name=column.name)
+    if table.format == "csv" and column.type == "VARCHAR":
+        return unloaded_text(column.name)
     return f'"{column.name}"'
 
 

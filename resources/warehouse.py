@@ -19,8 +19,11 @@ ROW_GROUP_ROWS = 122_880
 
 Answer = TypeVar("Answer")
 
-# What a spreadsheet would take for a formula gets a quote in front, and so does a quote: reading takes one away again.
-_CSV_TEXT = "CREATE MACRO csv_text(x) AS CASE WHEN regexp_matches(x, '^[=+@\t\r''-]') THEN '''' || x ELSE x END"
+# What a spreadsheet would run as a formula, wherever in the text it may cut cells: by `|`, or as it usually does, by
+# comma, semicolon or tab. Such text gets a quote in front, and so does a quote, so that reading can take it away again.
+FORMULA = r"""(^|[,;|"\t\r\n\x00])([=+@＝＋－＠'-])"""
+NEUTRALISED = r"\1'\2"
+_NEUTRALISED_FORMULA = FORMULA.replace(")(", ")'(")
 
 
 class Source(NamedTuple):
@@ -58,6 +61,20 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def csv_text(column: str) -> str:
+    """An expression of SQL for a text column in CSV, without formulas."""
+    return _replaced(column, FORMULA, NEUTRALISED)
+
+
+def unloaded_text(column: str) -> str:
+    """An expression of SQL for a text column of an unloaded file, as it was before formulas were neutralised."""
+    return _replaced(column, _NEUTRALISED_FORMULA, r"\1\2")
+
+
+def _replaced(column: str, pattern: str, replacement: str) -> str:
+    return f"""regexp_replace("{column}", {quoted(pattern)}, {quoted(replacement)}, 'g') AS "{column}" """
+
+
 def duckdb_limits(memory_limit_bytes: int, temp_directory: Path) -> dict[str, Any]:
     """Configuration of a DuckDB connection: what its buffers may take, and where the rest goes."""
     return {"memory_limit": f"{memory_limit_bytes}B", "temp_directory": str(temp_directory)}
@@ -85,8 +102,7 @@ class DuckDBWarehouse:
 
     def unload(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, table: Table) -> int:
         columns = ", ".join(
-            f'csv_text("{column.name}") AS "{column.name}"' if column.type == "VARCHAR" else f'"{column.name}"'
-            for column in table.columns
+            csv_text(column.name) if column.type == "VARCHAR" else f'"{column.name}"' for column in table.columns
         )
         return self._copy(
             f"SELECT {columns} FROM ({statement})",  # noqa: S608  declared names only
@@ -120,7 +136,6 @@ class DuckDBWarehouse:
     def _connected(self, sources: Sources, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
         with duckdb.connect(config=self._config) as connection:
             connection.execute("SET enable_progress_bar = false")  # it would go to stdout
-            connection.execute(_CSV_TEXT)
             for name, source in sources.items():
                 _relation(connection, source).create_view(name)
             return work(connection)

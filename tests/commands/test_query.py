@@ -18,6 +18,7 @@ from resources.lake import Lake
 from streaming.settings import ROOT
 from tests.clickstream_assets.conftest import NOW
 from tests.landing import delivery, land
+from tests.spreadsheet import formulas
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,15 @@ def test_csv_without_formulas() -> None:
         0,
         '"user_id"\n"\'=0"\n',
     )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["'x;=1'", "'=1'::BLOB", "'x,=1'::BLOB", "'\\xFF'::BLOB", "['x;=1']", "{'a': '=1'}", "'\"x;=1\"'::JSON", "NULL"],
+)
+def test_csv_without_formulas_wherever_a_spreadsheet_cuts(value: str) -> None:
+    status, output = run(f"SELECT 1 AS one, {value} AS value", "--format", "csv")
+    assert (status, formulas(output)) == (0, [])
 
 
 def test_json_a_line_an_object() -> None:

@@ -10,20 +10,25 @@ from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from resources.warehouse import Answer, DuckDBWarehouse, Source, Sources
 from streaming.domain.tables import Column, Table
+from tests.spreadsheet import formulas
 
-TABLE = Table("texts", "aggregated/texts", "csv", "day", "one row per text", (Column("text", "VARCHAR", "a text"),))
-TEXTS = ["=1+1", "+1", "-1", "@x", "\tx", "'", "'=1", "plain", "a|b", 'say "hi"', "", "über", "line\nbreak", None]
+COLUMNS = (Column("key", "VARCHAR", "in front"), Column("text", "VARCHAR", "a text"))
+TABLE = Table("texts", "aggregated/texts", "csv", "day", "one row per text", COLUMNS)
+TEXTS = [
+    "=1+1", "+A1", "-A1", "@x", "\t=x", "＝1", "'", "'=1", "plain", "a|b", 'say "hi"', "", "über", "line\nbreak", None,
+    "x,=1", "x;=1", "x\t=1", "x|=1", "x\n=1", 'x,"=1', "x,'=1", "',=1,'", '"=1"', "x,,=1;+A1;",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_goes_out_harmless_and_comes_back_as_it_was(tmp_path: Path, text: str | None) -> None:
     lake, warehouse = Lake(tmp_path / "lake"), DuckDBWarehouse(100_000_000, tmp_path)
     with lake.publishing("aggregated/texts/date=2026-11-20/texts.csv") as file:
-        assert warehouse.unload("SELECT CAST(? AS VARCHAR) AS text", [text], {}, file, TABLE) == 1
+        assert warehouse.unload("SELECT 'x' AS key, CAST(? AS VARCHAR) AS text", [text], {}, file, TABLE) == 1
 
     written = lake.path("aggregated/texts/date=2026-11-20/texts.csv").read_text()
-    assert written.splitlines()[0] == "text"
-    assert not written.removeprefix("text\n").strip('"').startswith(("=", "+", "-", "@", "\t"))
+    assert written.splitlines()[0] == "key|text"
+    assert formulas(written) == []
     catalog = DuckDBCatalog(tmp_path / "catalog.duckdb", lake)
     catalog.refresh([TABLE])
     with duckdb.connect(catalog.file, read_only=True) as connection:

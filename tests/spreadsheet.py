@@ -1,0 +1,15 @@
+"""What a spreadsheet makes of a CSV file that somebody opens."""
+
+import csv
+import io
+import re
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
+
+
+def formulas(text: str) -> list[str]:
+    """The cells that it would compute, however it cuts lines into cells; white space before them does not count."""
+    cells = [
+        cell for cut in "|,;\t" for row in csv.reader(io.StringIO(text, newline=""), delimiter=cut) for cell in row
+    ]
+    return [cell for cell in cells if cell.strip()[:1] in tuple("=+-@＝＋－＠") and not _NUMBER.fullmatch(cell.strip())]
