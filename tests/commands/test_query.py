@@ -63,7 +63,7 @@ def test_csv_without_formulas() -> None:
     )
 
 
-HOSTILE = [
+HOSTILE = ["'x;=1'", "'=1'::BLOB", "'x,=1'::BLOB", "'\\xFF'::BLOB", "['x;=1']", "{'a': '=1'}", "'\"x;=1\"'::JSON"]
     "'x;=1'",
     "'=1'::BLOB",
     "'x,=1'::BLOB",
