@@ -13,9 +13,12 @@ __all__ = ["geo_folder"]
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, geo_folder: Path) -> Iterator[Platform]:
-    """A platform that the tests of a file share: each leaves it running and well."""
-    with Platform(tmp_path_factory.mktemp("platform") / "home", GEOIP_DATABASE=str(geo_folder)) as running:
+def platform(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, geo_folder: Path
+) -> Iterator[Platform]:
+    """A platform that the tests of a file share, with the file's SETTINGS: each leaves it running and well."""
+    settings = {"GEOIP_DATABASE": str(geo_folder), **getattr(request.module, "SETTINGS", {})}
+    with Platform(tmp_path_factory.mktemp("platform") / "home", **settings) as running:
         yield running
 
 

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -25,21 +25,28 @@ from streaming.runtime.supervisor import running_system
 from streaming.settings import ROOT, Settings, load_settings
 
 STREAM = ("stream-redis", "cache-redis", "mariadb", "delivery", "consumers", "collector")
+DAGSTER = ("dagster-code", "dagster-webserver", "dagster-daemon")
+# Servers that a test may bring itself, by the variable that names them.
+SERVERS = {"stream-redis": "REDIS_URL", "cache-redis": "CACHE_REDIS_URL", "mariadb": "MYSQL_URL"}
 START_SECONDS = 90
 # The demo's: nobody who tests wants to wait a minute for a file.
 QUICK = {"CLICKSTREAM_TRUST_PAYLOAD_IP": "1", "CLICKSTREAM_DELIVERY_BUFFER_SECONDS": "1"}
 
 
 class Platform:
-    """`./run up --no-dagster` in `home`; runs inside `with`. `settings` are environment variables for all of it.
+    """`./run up`, without Dagster unless asked for, in `home`; runs inside `with`. `settings` are environment variables
+    for all of it.
 
     `accepted` holds the record_ids of everything that was acknowledged through `post` and `put`.
     """
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(self, home: Path, *, dagster: bool = False, **settings: str) -> None:
         own = {name for name in os.environ if name.endswith("_URL") or name.startswith("CLICKSTREAM_")}
         inherited = {name: value for name, value in os.environ.items() if name not in own}
         self.home = home
+        self._options = [] if dagster else ["--no-dagster"]
+        services = (*STREAM, *DAGSTER) if dagster else STREAM
+        self._services = [name for name in services if SERVERS.get(name) not in settings]
         self.environment = {**inherited, **QUICK, **settings, "CLICKSTREAM_HOME": str(home), "PYTHONPATH": str(ROOT)}
         self.accepted: list[str] = []
 
@@ -55,10 +62,10 @@ class Platform:
     def up(self) -> None:
         """Start it and wait until it is ready."""
         self._process = subprocess.Popen(
-            _command("up", "--no-dagster"), env=self.environment, cwd=ROOT, stdout=self._log, stderr=self._log,
+            _command("up", *self._options), env=self.environment, cwd=ROOT, stdout=self._log, stderr=self._log,
             start_new_session=True,
         )  # fmt: skip
-        self.wait_ready(*STREAM)
+        self.wait_ready(*self._services)
 
     def down(self) -> None:
         """Stop it as Ctrl-C does."""
@@ -147,6 +154,23 @@ class Platform:
         """A client of the stream."""
         return open_event_stream(self.settings, EVENTS)
 
+    def shard_of(self, key: str) -> str:
+        """The shard that records of a partition key go to."""
+        with closing(self.stream()) as stream:
+            return stream._shard_of(key)
+
+    @contextmanager
+    def stream_server(self) -> Iterator[redis.Redis]:
+        """A connection to the stream's Redis."""
+        with redis.Redis.from_url(self.settings.redis_url, decode_responses=True) as server:
+            yield server
+
+    @contextmanager
+    def cache_server(self) -> Iterator[redis.Redis]:
+        """A connection to the cache's Redis."""
+        with redis.Redis.from_url(self.settings.cache_redis_url, decode_responses=True) as server:
+            yield server
+
     def pid(self, name: str) -> int:
         """The process of a service."""
         pid: int = self.system["processes"][name]["pid"]
@@ -165,6 +189,18 @@ class Platform:
         """Let a stopped process go on."""
         if psutil.pid_exists(self.pid(name)):
             os.kill(self.pid(name), signal.SIGCONT)
+
+    @contextmanager
+    def process(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """One more process of the platform; it is asked to end when the block does, and is killed if it does not."""
+        process = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=self._log, stderr=self._log)
+        try:
+            yield process
+            process.terminate()
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
 
     def wait_ready(self, *names: str, seconds: float = START_SECONDS) -> None:
         """Wait until these services are ready."""
