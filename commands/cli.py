@@ -13,7 +13,7 @@ COMMANDS = {
     "demo": "Run everything on synthetic traffic and open the tables in the Dagster UI.",
     "up": "Start the platform and keep it running.",
     "down": "Stop the platform that runs in this home.",
-    "status": "Show processes, addresses and backlog.",
+    "status": "Show alerts, ingest, backlog, delivery, ledger and processes.",
     "send": "Send synthetic traffic to the collector.",
     "materialize": "Bring every table up to date, now.",
     "verify": "Check that nothing was lost, doubled or made up.",

@@ -1,8 +1,10 @@
 """The platform's processes on one machine: what `up` and `demo` start, with which addresses, in which order."""
 
+import fcntl
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,17 +79,29 @@ def start_servers(supervisor: Supervisor, home: Path, say: Callable[[str], None]
 
 
 def start_stream(supervisor: Supervisor, servers: tuple[str, ...], say: Callable[[str], None]) -> None:
-    """Start the workers and the collector."""
-    port = _port("the collector", load_settings().collector_port, say)
+    """Start the workers, the collector, and what serves the metrics of all."""
+    settings = load_settings()
+    port = _port("the collector", settings.collector_port, say)
+    metrics_port = _port("the metrics", urlsplit(settings.metrics_url).port or 9464, say)
+    ports = {"delivery": str(_claimed_port(9465)), "consumers": str(_claimed_port(9466))}
     url = f"http://{LOOPBACK}:{port}"
     supervisor.export({"COLLECTOR_HOST": LOOPBACK, "COLLECTOR_PORT": str(port), "COLLECTOR_URL": url})
-    worker: list[str | Path] = [sys.executable, "-m", "streaming.runtime.worker"]
-    collector = [sys.executable, "-m", "streaming.runtime.collector"]
+    supervisor.export({"METRICS_URL": f"http://{LOOPBACK}:{metrics_port}"})
+    python: list[str | Path] = [sys.executable, "-m"]
+    worker, port_option = [*python, "streaming.runtime.worker"], "--metrics-port"
+    metrics = [*python, "streaming.runtime.health", "--port", str(metrics_port), f"collector={url}/metrics"]
+    metrics += (f"{role}=http://{LOOPBACK}:{at}/metrics" for role, at in ports.items())
     supervisor.start(
-        Service("delivery", [*worker, "delivery"], after=servers, grace_seconds=60),
-        Service("consumers", [*worker, "consumers"], after=servers, grace_seconds=30),
+        Service("delivery", [*worker, "delivery", port_option, ports["delivery"]], after=servers, grace_seconds=60),
+        Service("consumers", [*worker, "consumers", port_option, ports["consumers"]], after=servers, grace_seconds=30),
         # After the workers, so that it stops before them and they flush what it took in.
-        Service("collector", collector, ready=lambda: _answers(f"{url}/health"), after=("delivery", "consumers")),
+        Service(
+            "collector",
+            [*python, "streaming.runtime.collector"],
+            ready=lambda: _answers(f"{url}/health"),
+            after=("delivery", "consumers"),
+        ),
+        Service("metrics", metrics, ready=lambda: accepts_connections(metrics_port)),
     )
 
 
@@ -138,10 +152,27 @@ def dagster_environment(home: Path) -> dict[str, str]:
 
 
 def _port(whose: str, preferred: int, say: Callable[[str], None]) -> int:
-    port = free_port(preferred)
+    port = _claimed_port(preferred)
     if port != preferred:
         say(f"port {preferred} is taken; {whose} is on {port}")
     return port
+
+
+def _claimed_port(preferred: int) -> int:
+    """The preferred port where it is free and no other platform of this user is about to listen on it, else another.
+
+    The claim is a lock that ends with this process: between the choice of a port and a service that listens on it
+    lie seconds.
+    """
+    lock = os.open(
+        Path(tempfile.gettempdir()) / f"clickstream-{os.getuid()}-port-{preferred}", os.O_CREAT | os.O_RDWR, 0o600
+    )
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return free_port()
+    return free_port(preferred)
 
 
 def _answers(url: str) -> bool:

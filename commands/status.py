@@ -1,77 +1,117 @@
-"""`./run status`: what runs in this home, how far the stream's consumers are behind, and what the ledger says."""
+"""`./run status`: what a person on call needs to see of the platform, at a glance."""
 
 import json
 import sys
-from collections import Counter
-from contextlib import closing
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import click
-import pyarrow.dataset
-from rich.console import Console
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from streaming.domain.tables import EVENT_LEDGER
-from streaming.edges.event_stream import EVENTS, HIGH_INTENT, StreamUnavailable
+from streaming.edges.event_stream import EVENTS
 from streaming.edges.redis_stream import open_event_stream
-from streaming.runtime.supervisor import running_processes, running_system
+from streaming.runtime.health.alerts import Alert, active_alerts, named_hours
+from streaming.runtime.health.ledger import RECENT_HOURS, STATES, Recent, share
+from streaming.runtime.health.report import (
+    CONSUMERS,
+    Health,
+    Process,
+    ShardBacklog,
+    StreamHealth,
+    measure,
+    processes,
+)
+from streaming.runtime.supervisor import running_system
 from streaming.settings import SettingError, Settings, load_home, load_settings
 
-ADDRESSES = ("COLLECTOR_URL", "DAGSTER_URL", "REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL")
-CONSUMERS = ((EVENTS, "delivery"), (EVENTS, "last_access"), (EVENTS, "high_intent"), (HIGH_INTENT, "delivery"))
+ADDRESSES = ("COLLECTOR_URL", "DAGSTER_URL", "METRICS_URL", "REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL")
+UNKNOWN = 3
+EXIT_STATUS = {"well": 0, "warning": 1, "critical": 2, "stopped": UNKNOWN}
+STYLES = {"well": "green", "warning": "yellow", "critical": "bold red", "stopped": ""}
+RATE_SECONDS = 0.5
+REFRESH_SECONDS = 2.0
+
+
+class Report(NamedTuple):
+    """The health at one moment, with what takes two looks or a threshold to say."""
+
+    health: Health
+    alerts: list[Alert]
+    refused_per_second: dict[str, float] | None
+    addresses: dict[str, str]
+
+    @property
+    def state(self) -> str:
+        """`stopped` where nothing runs, else `well` or the worst of the alerts."""
+        if not self.health.processes:
+            return "stopped"
+        severities = {alert.severity for alert in self.alerts}
+        return next((severity for severity in ("critical", "warning") if severity in severities), "well")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def status(as_json: bool) -> None:
-    """Show processes, addresses, backlog and ledger; status 0 when all of it is well, else 1.
+@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+def status(as_json: bool, watch: bool) -> None:
+    """Show what a person on call needs: alerts, ingest, backlog, delivery, ledger, failures, processes, addresses.
 
-    Well means that every process is ready, the stream answers, and no hour of the ledger is red.
+    \b
+    Exit status, as monitoring plugins have it:
+      0  all is well
+      1  a warning is active
+      2  a critical alert is active
+      3  nothing runs in this home, or a setting cannot be used
     """
-    home = load_home()
     try:
-        report = describe(home, load_settings())
+        if watch:
+            _watch(as_json)
+            return
+        report = look(load_settings())
     except SettingError as error:
-        click.echo(f"error: {error}; backlog and ledger are not shown", err=True)
-        report = describe(home, None)
-    if as_json:
-        click.echo(json.dumps(report))
-    else:
-        _show(report)
-    if not report["healthy"]:
-        sys.exit(1)
+        click.echo(f"error: {error}; only processes can be shown", err=True)
+        home = load_home()
+        running = processes(home)
+        Console().print(_processes(running) if running else _nothing_runs(home))
+        sys.exit(UNKNOWN)
+    _print(Console(), report, as_json)
+    sys.exit(EXIT_STATUS[report.state])
 
 
-def describe(home: Path, settings: Settings | None) -> dict[str, Any]:
-    """The state of the platform: healthy, home, processes, addresses, backlog, ledger (hours by state).
+def look(settings: Settings, before: Health | None = None) -> Report:
+    """Measure, twice where there is no earlier look to tell rates from."""
+    if before is None:
+        before = measure(settings)
+        time.sleep(RATE_SECONDS if before.refused is not None else 0)
+    health = measure(settings)
+    environment = (running_system(settings.home) or {}).get("environment", {})
+    return Report(
+        health,
+        active_alerts(health, settings),
+        _rates(before, health),
+        {name: without_password(environment[name]) for name in ADDRESSES if name in environment},
+    )
 
-    Without settings that can be used nobody can tell the backlog and the ledger: they are empty, and it is not healthy.
-    """
-    report = {"home": str(home), "ledger": _ledger_hours(settings) if settings else {}}
-    system = running_system(home)
-    if system is None:
-        return {**report, "healthy": False, "processes": {}, "addresses": {}, "backlog": []}
-    processes = {
-        identity.name: {"pid": identity.pid, "state": _state(identity.process() is not None, identity.name, system)}
-        for identity in running_processes(home)
-    }
-    try:
-        backlog, stream_answers = (_backlog(settings), True) if settings else ([], False)
-    except StreamUnavailable:
-        backlog, stream_answers = [], False
-    all_ready = all(process["state"] == "ready" for process in processes.values())
+
+def document(report: Report) -> dict[str, Any]:
+    """The report in JSON's types; times are ISO 8601 in UTC."""
+    health: dict[str, Any] = msgspec.to_builtins(report.health, enc_hook=str)
     return {
-        **report,
-        "healthy": stream_answers and all_ready and "red" not in report["ledger"],
-        "processes": processes,
-        "addresses": {
-            name: without_password(system["environment"][name]) for name in ADDRESSES if name in system["environment"]
-        },
-        "backlog": backlog,
+        "state": report.state,
+        "healthy": report.state == "well",
+        "alerts": [alert._asdict() for alert in report.alerts],
+        "refused_per_second": report.refused_per_second,
+        "addresses": report.addresses,
+        **health,
     }
 
 
@@ -87,65 +127,151 @@ def records_behind(settings: Settings) -> int:
     Raises:
         StreamUnavailable: the stream does not answer.
     """
-    return sum(row["records"] for row in _backlog(settings))
+    behind = 0
+    for name, consumer in CONSUMERS:
+        with closing(open_event_stream(settings, name)) as stream:
+            behind += sum(shard.records for shard in stream.backlog(consumer).values())
+    return behind
 
 
 def accepted_records(settings: Settings) -> int:
-    """Records the stream has ever taken in, as far as delivery has come: the ordinals of its checkpoints count them.
+    """Records the stream of events has ever taken in.
 
     Raises:
         StreamUnavailable: the stream does not answer.
     """
     with closing(open_event_stream(settings, EVENTS)) as stream:
-        delivered = [checkpoint.sequence_number for checkpoint in stream.checkpoints().values()]
-    return sum(int(sequence_number.rpartition("-")[2]) for sequence_number in delivered if sequence_number)
+        return sum(taken.records for taken in stream.intake(0).values())
 
 
-def _state(alive: bool, name: str, system: dict[str, Any]) -> str:
-    if not alive:
-        return "dead"
-    return "ready" if name in system["ready"] else "starting"
-
-
-def _backlog(settings: Settings) -> list[dict[str, Any]]:
-    """What each consumer has before it in each shard."""
-    rows = []
-    for name, consumer in CONSUMERS:
-        with closing(open_event_stream(settings, name)) as stream:
-            rows += [
-                {"stream": name, "consumer": consumer, "shard": shard, **backlog._asdict()}
-                for shard, backlog in stream.backlog(consumer).items()
-            ]
-    return rows
-
-
-def _ledger_hours(settings: Settings) -> dict[str, int]:
-    """Arrival hours by the state of their ledger."""
-    folder = settings.lake / EVENT_LEDGER.prefix
-    if not folder.exists():
-        return {}
-    states = pyarrow.dataset.dataset(folder, format="parquet").to_table(columns=["state"])
-    return dict(Counter(states["state"].to_pylist()))
-
-
-def _show(report: dict[str, Any]) -> None:
+def _watch(as_json: bool) -> None:
+    """Show it again and again until Ctrl-C: in place on a terminal, else one after the other."""
     console = Console()
-    if not report["processes"]:
-        console.print(f"nothing runs in {report['home']}; ./run up starts it")
-        return
-    processes = Table("process", "pid", "state")
-    for name, process in report["processes"].items():
-        processes.add_row(name, str(process["pid"]), process["state"])
-    addresses = Table("address", "")
-    for name, address in report["addresses"].items():
-        addresses.add_row(name, address)
-    backlog = Table("stream", "consumer", "records behind, by shard", "oldest, s")
-    for (stream, consumer), rows in groupby(report["backlog"], key=itemgetter("stream", "consumer")):
+    with suppress(KeyboardInterrupt):
+        if as_json or not console.is_terminal:
+            for report in _reports():
+                _print(console, report, as_json)
+        else:
+            with Live(console=console, screen=True, auto_refresh=False) as live:
+                for report in _reports():
+                    live.update(_rendered(report), refresh=True)
+            _print(console, report, as_json)
+
+
+def _reports() -> Iterator[Report]:
+    report = look(load_settings())
+    while True:
+        yield report
+        time.sleep(REFRESH_SECONDS)
+        report = look(load_settings(), report.health)
+
+
+def _rates(before: Health | None, now: Health) -> dict[str, float] | None:
+    """Events refused a second, by type, between two looks; a collector that began anew counts from 0."""
+    if before is None or before.refused is None or now.refused is None:
+        return None
+    seconds = (now.at - before.at).total_seconds()
+    return {
+        type_: (count - earlier if count >= (earlier := before.refused.get(type_, 0.0)) else count) / seconds
+        for type_, count in now.refused.items()
+    }
+
+
+def _print(console: Console, report: Report, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(document(report)))
+    else:
+        console.print(_rendered(report))
+
+
+def _rendered(report: Report) -> RenderableType:
+    health = report.health
+    title = (report.state.upper(), STYLES[report.state])
+    heading = Text.assemble(title, f"  {health.home}  {health.at:%Y-%m-%d %H:%M:%S} UTC")
+    parts: list[RenderableType] = [heading if health.processes else _nothing_runs(health.home)]
+    if report.alerts:
+        parts.append(_alerts(report.alerts))
+    parts.append(_figures(report))
+    if health.stream:
+        parts.append(_backlog(health.stream.backlog))
+    if health.processes:
+        parts += [_processes(health.processes), _addresses(report.addresses)]
+    return Group(*parts)
+
+
+def _nothing_runs(home: Path) -> str:
+    return f"nothing runs in {home}; ./run up starts it"
+
+
+def _alerts(alerts: Iterable[Alert]) -> Table:
+    table = Table("alert", "what is wrong", "what to do")
+    for alert in alerts:
+        table.add_row(Text(alert.name, STYLES[alert.severity]), alert.summary, alert.advice)
+    return table
+
+
+def _figures(report: Report) -> Table:
+    health, ledger = report.health, report.health.ledger
+    table = Table(show_header=False)
+    table.add_row("ingest", _ingest(health.stream, report.refused_per_second))
+    table.add_row("delivery", _delivery(health.stream))
+    table.add_row("ledger", ", ".join(f"{ledger.hours.get(state, 0)} hours {state}" for state in STATES))
+    table.add_row("last sealed", f"{ledger.last_sealed:%Y-%m-%d %H:00}" if ledger.last_sealed else "none yet")
+    for name, hours in (("red", ledger.red), ("overdue", ledger.overdue), ("degraded", ledger.degraded)):
+        if hours:
+            table.add_row(Text(f"{name} hours", "bold red"), named_hours(hours))
+    table.add_row(f"last {RECENT_HOURS} hours", _recent(ledger.recent))
+    table.add_row("lake's disk", f"{health.disk_used_share:.0%} used, {health.disk_free_bytes / 1e9:,.1f} GB free")
+    return table
+
+
+def _ingest(stream: StreamHealth | None, refused: Mapping[str, float] | None) -> str:
+    accepted = f"{stream.accepted_per_second:,.1f} accepted/s" if stream else "the stream does not answer"
+    if refused is None:
+        return f"{accepted}; the collector does not answer"
+    by_type = ", ".join(f"{type_} {rate:,.1f}" for type_, rate in refused.items() if rate)
+    return f"{accepted}, {sum(refused.values()):,.1f} refused/s{f': {by_type}' if by_type else ''}"
+
+
+def _delivery(stream: StreamHealth | None) -> str:
+    if stream is None or stream.delivery_age_seconds is None:
+        return "not known" if stream is None else "nothing delivered yet"
+    return f"{stream.delivery_age_seconds:,.1f} s behind now"
+
+
+def _recent(recent: Recent) -> str:
+    failed = ", ".join(f"{type_} {records:,}" for type_, records in recent.failures_by_type.items())
+    return (
+        f"{recent.raw_records:,} records: {recent.enriched_records:,} enriched "
+        f"({share(recent.degraded_records, recent.enriched_records):.1%} degraded), "
+        f"{recent.failed_records:,} failed{f' ({failed})' if failed else ''}, "
+        f"{recent.conflicting_clicks:,} clicks in conflict"
+    )
+
+
+def _backlog(backlog: Iterable[ShardBacklog]) -> Table:
+    table = Table("stream", "consumer", "records behind, by shard", "oldest, s", "lost")
+    for (stream, consumer), rows in groupby(backlog, key=attrgetter("stream", "consumer")):
         shards = list(rows)
-        oldest = max(shard["oldest_age_seconds"] for shard in shards)
-        backlog.add_row(stream, consumer, "  ".join(str(shard["records"]) for shard in shards), f"{oldest:.1f}")
-    ledger = Table("ledger", "hours")
-    for state, hours in report["ledger"].items():
-        ledger.add_row(state, str(hours))
-    for table in (processes, addresses, backlog, ledger):
-        console.print(table)
+        table.add_row(
+            stream,
+            consumer,
+            "  ".join(f"{shard.records:,}" for shard in shards),
+            "  ".join(f"{shard.oldest_age_seconds:,.1f}" for shard in shards),
+            f"{sum(shard.lost_records + shard.trimmed_unread for shard in shards):,}",
+        )
+    return table
+
+
+def _processes(running: Mapping[str, Process]) -> Table:
+    table = Table("process", "pid", "state")
+    for name, process in running.items():
+        table.add_row(name, str(process.pid), Text(process.state, "" if process.state == "ready" else "bold red"))
+    return table
+
+
+def _addresses(addresses: Mapping[str, str]) -> Table:
+    table = Table("address", "")
+    for name, address in addresses.items():
+        table.add_row(name, address)
+    return table

@@ -62,6 +62,7 @@ def show_addresses(home: Path) -> None:
     if "dagster-webserver" in (running_system(home) or {}).get("processes", {}):
         say(f"Dagster    {settings.dagster_url}")
     say(f"collector  {settings.collector_url}  (POST /events; its documentation: {settings.collector_url}/docs)")
+    say(f"metrics    {settings.metrics_url}/metrics")
     say(f"lake       {settings.lake}")
     say(f"logs       {home / 'logs'}")
 

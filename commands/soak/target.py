@@ -12,9 +12,9 @@ from threading import Event
 import psutil
 import redis
 
-from commands.status import CONSUMERS
 from streaming.edges.event_stream import EventStream, StreamUnavailable
 from streaming.edges.redis_stream import Backlog, open_event_stream
+from streaming.runtime.health.report import CONSUMERS
 from streaming.runtime.supervisor import running_processes, running_system
 from streaming.settings import ROOT, Settings
 

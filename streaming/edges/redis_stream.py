@@ -193,6 +193,11 @@ class RedisEventStream:
         self._acquire = self._redis.register_script(_ACQUIRE)
         self._progress = self._redis.register_script(_PROGRESS)
 
+    @property
+    def shard_limit(self) -> int:
+        """How many records of one shard may wait for delivery before it refuses more."""
+        return self._share
+
     def list_shards(self) -> list[str]:
         """The shards that puts go to, and those of an earlier number of shards that may still hold records."""
         with _unavailable_on_redis_error():
@@ -406,7 +411,12 @@ class ShardLease:
         Raises:
             LeaseLost, StreamUnavailable
         """
-        changes = ["sequence_number", sequence_number or "", "caught_up_to", _milliseconds(caught_up_to)]
+        changes: list[str | int] = [
+            "sequence_number",
+            sequence_number or "",
+            "caught_up_to",
+            _milliseconds(caught_up_to),
+        ]
         if lost:
             self.lost_records += lost
             changes += ["lost_records", self.lost_records, "lost_at", _milliseconds(datetime.now(UTC))]

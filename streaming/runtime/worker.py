@@ -1,4 +1,4 @@
-"""A worker process: `python -m streaming.runtime.worker delivery|consumers`.
+"""A worker process: `python -m streaming.runtime.worker delivery|consumers [--metrics-port PORT]`.
 
 `delivery` lands the streams `events` (through the Lambda `enrichment`) and `high_intent` in the lake; `consumers` feeds
 the Lambdas `last_access` and `high_intent`. A thread serves each shard of each consumer: what takes the time (sockets,
@@ -21,7 +21,7 @@ from threading import Event, Lock, Thread
 from types import FrameType
 from uuid import uuid4
 
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import start_http_server
 
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS
 from streaming.edges.event_stream import EVENTS, HIGH_INTENT, LeaseLost, StreamUnavailable
@@ -37,7 +37,6 @@ from streaming.runtime.backoff import pause_seconds, until_done
 from streaming.runtime.delivery_stream import DeliveryOptions, DeliveryStream
 from streaming.runtime.event_source_mapping import EventSourceMapping, MappingOptions
 from streaming.runtime.lambda_host import Handler, LambdaHost
-from streaming.runtime.stream_metrics import BacklogMetrics
 from streaming.runtime.structured_logs import log_to_stderr
 from streaming.runtime.transform import Transform
 from streaming.settings import SettingError, Settings, load_settings
@@ -195,8 +194,9 @@ def main(arguments: list[str]) -> int:
     """Run a worker until SIGTERM or SIGINT; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m streaming.runtime.worker")
     parser.add_argument("role", choices=ROLES)
-    role = parser.parse_args(arguments).role
-    log_to_stderr(f"worker-{role}")
+    parser.add_argument("--metrics-port", type=int, help="Serve what it counts, for Prometheus, on this loopback port.")
+    options = parser.parse_args(arguments)
+    log_to_stderr(f"worker-{options.role}")
     stop = Event()
 
     def request_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -205,7 +205,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
     try:
-        return _work(role, load_settings(), stop)
+        return _work(options.role, options.metrics_port, load_settings(), stop)
     except SettingError as error:
         _log.critical("%s", error)
         return 2
@@ -214,15 +214,21 @@ def main(arguments: list[str]) -> int:
         return 0
 
 
-def _work(role: str, settings: Settings, stop: Event) -> int:
+def _work(role: str, metrics_port: int | None, settings: Settings, stop: Event) -> int:
     until_done(lambda: verify_stream_server(settings.redis_url), stop)
     consumers = ROLES[role](settings)
-    if port := os.environ.get("CLICKSTREAM_METRICS_PORT"):
-        REGISTRY.register(BacklogMetrics([(consumer.stream, consumer.name) for consumer in consumers]))
-        start_http_server(int(port), addr="127.0.0.1")
+    if metrics_port:
+        _serve_metrics(metrics_port)
     worker = Worker(consumers, settings.lease_seconds, stop)
     worker.run(_announce_ready)
     return 1 if worker.failed else 0
+
+
+def _serve_metrics(port: int) -> None:
+    try:
+        start_http_server(port, "127.0.0.1")
+    except OSError as error:  # a port that is taken costs the figures, not the events
+        _log.error("no metrics are served: %s", error)
 
 
 def _announce_ready() -> None:

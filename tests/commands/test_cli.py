@@ -91,7 +91,7 @@ def test_what_a_process_would_fail_on_is_refused_before_any_starts(
 def test_status_and_down_work_whatever_the_settings(tmp_path: Path) -> None:
     bad = {"CLICKSTREAM_HOME": str(tmp_path), "CLICKSTREAM_SHARDS": "many"}
     status = run("status", **bad)
-    assert (status.returncode, "nothing runs in" in status.stdout) == (1, True)
+    assert (status.returncode, "nothing runs in" in status.stdout) == (3, True)
     assert "CLICKSTREAM_SHARDS must be" in status.stderr
     assert run("down", **bad).returncode == 0
 
@@ -104,7 +104,7 @@ def test_a_geo_database_that_cannot_be_used_is_refused_before_any_event(tmp_path
 
 def test_status_and_down_where_nothing_runs(tmp_path: Path) -> None:
     status = run("status", CLICKSTREAM_HOME=str(tmp_path))
-    assert status.returncode == 1
+    assert status.returncode == 3
     assert "nothing runs in" in status.stdout
     down = run("down", CLICKSTREAM_HOME=str(tmp_path))
     assert (down.returncode, down.stdout) == (0, f"nothing runs in {tmp_path}\n")
