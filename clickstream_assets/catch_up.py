@@ -14,6 +14,7 @@ from clickstream_assets.definitions import build_definitions, local_resources
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
 from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, SETTLE
 from clickstream_assets.partitions import Partitions, day_ranges, hour_key, hour_ranges, range_tags
+from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
 from streaming.settings import Settings
 
@@ -33,12 +34,12 @@ class CatchUp:
         self._instance = instance
         self.failed_runs: list[str] = []
 
-    def run(self, lake: Lake, caught_up_to: datetime | None) -> None:
+    def run(self, lake: Lake, progress: DeliveryProgress) -> None:
         """Bring every table up to date, layer by layer; what a red ledger blocks stays as it is."""
         for arrival in unreported(arrivals(lake), self._instance):
             for event in arrival_events(arrival, lake):
                 self._instance.report_runless_asset_event(event)
-        arrived = pending.arrival_hours(lake, caught_up_to)
+        arrived = pending.arrival_hours(lake, progress)
         self._materialise(SETTLE, hour_ranges(self._known([*arrived.closed, *arrived.open])))
         self._materialise(FLATTEN, hour_ranges(self._known(pending.event_hours(lake))))
         self._materialise(AGGREGATE, day_ranges(pending.days(lake)))
@@ -94,7 +95,7 @@ def catch_up(settings: Settings) -> dict[str, Any]:
     needed = {role: local_resources(settings)[role] for role in ("lake", "delivery", "catalog_database")}
     with dg.DagsterInstance.get() as instance, dg.build_resources(needed, instance) as edges:
         catching_up = CatchUp(definitions, Partitions.since(settings.start), instance)
-        catching_up.run(edges.lake, edges.delivery.progress().caught_up_to)
+        catching_up.run(edges.lake, edges.delivery.progress())
         tables = summary(edges.catalog_database.file)
     if catching_up.failed_runs and tables["balanced"]:
         raise RunsFailedError(f"these runs failed: {', '.join(catching_up.failed_runs)}")

@@ -24,7 +24,7 @@ def latest_hours_are_present(lake: dg.ResourceParam[Lake], delivery: dg.Resource
 
     A freshness policy looks at the latest materialisation alone, which may be a backfill of long ago.
     """
-    waiting = overdue(pending.arrival_hours(lake, delivery.progress().caught_up_to).closed, datetime.now(UTC))
+    waiting = overdue(pending.arrival_hours(lake, delivery.progress()).closed, datetime.now(UTC))
     return dg.AssetCheckResult(
         passed=not waiting,
         severity=dg.AssetCheckSeverity.WARN,

@@ -12,6 +12,7 @@ from clickstream_assets.aggregates.unload import is_unloaded
 from clickstream_assets.enriched.seal import is_closed
 from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_pending, read_ledger
 from clickstream_assets.ledger.balance import is_stale
+from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_LANDING, EVENT_LEDGER, FLATTENED_EVENTS, RAW_EVENTS
 
@@ -24,12 +25,13 @@ class ArrivalHours:
     open: list[datetime]
 
 
-def arrival_hours(lake: Lake, caught_up_to: datetime | None) -> ArrivalHours:
+def arrival_hours(lake: Lake, progress: DeliveryProgress) -> ArrivalHours:
     """Hours with arrivals that are open, or whose seal or ledger does not account for all of them."""
     prefixes = (RAW_EVENTS.prefix, ENRICHED_LANDING.prefix, *lake.failed_prefixes())
     hours = sorted({hour for prefix in prefixes for hour in lake.hours(prefix)})
-    closed = [hour for hour in hours if is_closed(hour, caught_up_to)]
-    return ArrivalHours([hour for hour in closed if is_stale(hour, lake)], hours[len(closed) :])
+    stale = [hour for hour in hours if is_stale(hour, lake)]  # one that is open always is
+    closed = [hour for hour in stale if is_closed(hour, lake, progress)]
+    return ArrivalHours(closed, sorted(set(stale) - set(closed)))
 
 
 def touched_event_hours(lake: Lake, changed: Collection[datetime] | None = None) -> dict[datetime, EventHour]:

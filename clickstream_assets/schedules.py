@@ -19,7 +19,7 @@ def seal_closed_hours(
     context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[Delivery]
 ) -> Iterator[dg.RunRequest]:
     """Seal and balance the hours that delivery is done with: three minutes past, or later where buffers are long."""
-    hours = pending.arrival_hours(lake, delivery.progress().caught_up_to).closed
+    hours = pending.arrival_hours(lake, delivery.progress()).closed
     yield from range_requests(hour_ranges(hours), "delivery is done with these hours")
 
 
@@ -28,7 +28,7 @@ def balance_open_hours(
     context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[Delivery]
 ) -> Iterator[dg.RunRequest]:
     """Every five minutes, balance the hours that are still open as far as delivery has come."""
-    hours = pending.arrival_hours(lake, delivery.progress().caught_up_to).open
+    hours = pending.arrival_hours(lake, delivery.progress()).open
     if not is_running(SETTLE, context.instance):
         yield from range_requests(hour_ranges(hours), "these hours are open", BALANCE)
 

@@ -49,7 +49,7 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
         """Sealed hours to which more has come are sealed and balanced anew; those that were rebuilt are balanced."""
         if is_running(SETTLE, context.instance):
             return dg.SkipReason("hours of arrival are being settled")
-        stale = pending.arrival_hours(lake, delivery.progress().caught_up_to).closed
+        stale = pending.arrival_hours(lake, delivery.progress()).closed
         sealed = [hour for hour in stale if lake.partition(ENRICHED_EVENTS, hour)]
         late = [hour for hour in sealed if is_unsealed(hour, lake)]
         rebuilt = sorted(set(sealed) - set(late))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -12,8 +12,8 @@ from streaming.edges.event_stream import EVENTS
 from streaming.edges.redis_stream import DELIVERY, Checkpoint, RedisEventStream, open_event_stream
 from streaming.settings import load_settings
 
-# Delivery names a file after its shard and the first and last sequence number in it.
-_DELIVERED = re.compile(r"(?P<shard>shardId-\d+)-\d+-\d+-(?P<last>\d+-\d+)\..+")
+# Delivery names a file after its shard and the first and last sequence number in it, which tell when these arrived.
+_DELIVERED = re.compile(r"(?P<shard>shardId-\d+)-\d+-\d+-(?P<last>(?P<milliseconds>\d+)-\d+)\..+")
 
 
 class DeliveryProgress(NamedTuple):
@@ -29,12 +29,17 @@ class DeliveryProgress(NamedTuple):
         return min(known) if known and len(known) == len(moments) else None
 
     def has_passed(self, file: Path) -> bool:
-        """Whether delivery is done with what a landing file holds: its flush is whole. Repairs always are."""
+        """Whether delivery is done with what a landing file holds: its flush is whole.
+
+        Repairs always are, and so is a file of a shard that the stream no longer has, or has begun anew: nobody is
+        writing it.
+        """
         named = _DELIVERED.fullmatch(file.name)
-        if named is None:
+        checkpoint = self.checkpoints.get(named["shard"]) if named else None
+        if named is None or checkpoint is None or named["last"] <= (checkpoint.sequence_number or ""):
             return True
-        checkpoint = self.checkpoints.get(named["shard"])
-        return checkpoint is not None and named["last"] <= (checkpoint.sequence_number or "")
+        arrived = datetime.fromtimestamp(int(named["milliseconds"]) / 1000, UTC)
+        return checkpoint.caught_up_to is not None and arrived < checkpoint.caught_up_to
 
 
 class Delivery(Protocol):

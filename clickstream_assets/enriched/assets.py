@@ -65,12 +65,12 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         What delivery left out is enriched first. A backfill enriches the hour anew from raw, with the customers and
         the geo data of now. An hour that is still open is left as it is.
         """
-        caught_up_to = delivery.progress().caught_up_to
+        progress = delivery.progress()
         from_raw = True if config.from_raw is None and BACKFILL_TAG in context.run.tags else config.from_raw
         verdicts = {}
         for key in context.partition_keys:
             hour = hour_of_key(key)
-            if not is_closed(hour, caught_up_to) or not has_arrivals(hour, lake):
+            if not is_closed(hour, lake, progress) or not has_arrivals(hour, lake):
                 continue
             sealed = seal_hour(hour, lake, warehouse, look_ups, from_raw=from_raw)
             file = lake.path(partition_file(ENRICHED_EVENTS, hour))

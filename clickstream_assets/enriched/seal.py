@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from clickstream_assets.enriched.enrich import enrich_records
 from clickstream_assets.enriched.heal import heal, keep_failures
 from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
+from resources.event_stream import DeliveryProgress
 from resources.lake import Lake, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
@@ -41,9 +42,12 @@ class SealedHour(NamedTuple):
     healed: int
 
 
-def is_closed(hour: datetime, caught_up_to: datetime | None) -> bool:
-    """Whether delivery, which has come to `caught_up_to` in every shard, is done with an hour of arrival."""
-    return caught_up_to is not None and caught_up_to >= hour + HOUR + GRACE
+def is_closed(hour: datetime, lake: Lake, progress: DeliveryProgress) -> bool:
+    """Whether delivery is done with an hour of arrival: past its end in every shard, and not writing to it now."""
+    caught_up_to = progress.caught_up_to
+    if caught_up_to is None or caught_up_to < hour + HOUR + GRACE:
+        return False
+    return all(map(progress.has_passed, lake.list_hour(RAW_EVENTS.prefix, hour)))
 
 
 def has_arrivals(hour: datetime, lake: Lake) -> bool:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pybase64
 
-from resources.lake import Lake, partition_file
+from resources.lake import Lake, modified_at, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.failures import FailureType, Fault
@@ -43,14 +43,25 @@ _decode = msgspec.json.Decoder(ErrorLine).decode
 
 def publish_failed_events(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
     """Write the partition of an hour of arrival; returns its rows."""
-    with lake.scratch() as scratch, lake.publishing(partition_file(FAILED_EVENTS, hour)) as file:
+    as_of = failures_changed_at(hour, lake)  # before they are read: what comes in between shows as newer
+    with lake.scratch() as scratch, lake.publishing(partition_file(FAILED_EVENTS, hour), as_of) as file:
         failures = Source(FAILED_EVENTS, collect_failures(hour, lake, scratch / "failures.parquet"))
         return warehouse.save(sql_file("failed/failed_events"), [], {"failed_events": failures}, file, {})
 
 
 def has_failures(hour: datetime, lake: Lake) -> bool:
     """Whether any stage ever recorded a failure for an hour of arrival."""
-    return any(lake.changed_at(prefix, hour) for prefix in lake.failed_prefixes())
+    return failures_changed_at(hour, lake) > 0
+
+
+def is_collected(hour: datetime, lake: Lake) -> bool:
+    """Whether failed_events holds every failure that was recorded for an hour of arrival."""
+    return modified_at(lake.path(partition_file(FAILED_EVENTS, hour))) == failures_changed_at(hour, lake)
+
+
+def failures_changed_at(hour: datetime, lake: Lake) -> int:
+    """When a failure was last recorded for an hour of arrival, in nanoseconds since 1970; 0 where none ever was."""
+    return max((lake.changed_at(prefix, hour) for prefix in lake.failed_prefixes()), default=0)
 
 
 def collect_failures(hour: datetime, lake: Lake, file: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.raw import RAW_IDENTITIES
 from clickstream_assets.enriched.seal import GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
+from clickstream_assets.failed.collect import failures_changed_at, is_collected
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake, modified_at, partition_file, written_at
 from resources.warehouse import Source, Warehouse, sql_file
@@ -47,18 +48,21 @@ class Balance(NamedTuple):
 def publish_balance(hour: datetime, lake: Lake, warehouse: Warehouse, progress: DeliveryProgress) -> Balance:
     """Write the ledger of an hour.
 
-    What delivery has in flight, its files half written, is left out on all sides. The file is dated by the moment up to
-    which it accounts for the hour: arrivals after that make it stale, and so does the end of an hour that was open.
+    What delivery has in flight, its files half written, is left out on all sides; while there is any, or a failure that
+    failed_events does not hold yet, the hour is open. The file is dated by the moment up to which it accounts for the
+    hour: arrivals after that make it stale, and so does the end of an hour that was open.
     """
-    closed = is_closed(hour, progress.caught_up_to)
+    closed = is_closed(hour, lake, progress) and is_collected(hour, lake)
     as_of = accounts_until(hour, lake) if closed else _nanoseconds(progress.caught_up_to or _NEVER)
-    raw = lake.list_hour(RAW_EVENTS.prefix, hour)
-    in_flight = [] if closed else [file for file in raw if not progress.has_passed(file)]
+    enriched = enriched_files(hour, lake)
     previous, failed = lake.partition(EVENT_LEDGER, hour), lake.partition(FAILED_EVENTS, hour)
+    # A flush writes its raw copy first. Listed last, it is here for whatever of the flush was found above.
+    raw = lake.list_hour(RAW_EVENTS.prefix, hour)
+    in_flight = [file for file in raw if not progress.has_passed(file)]
     sources = {
         "raw_events": Source(RAW_IDENTITIES, raw),
         "in_flight": Source(RAW_IDENTITIES, in_flight),
-        "enriched_events": Source(ENRICHED_EVENTS, enriched_files(hour, lake)),
+        "enriched_events": Source(ENRICHED_EVENTS, enriched),
         "failed_events": Source(FAILED_EVENTS, [failed] if failed else []),
         "previous": Source(EVENT_LEDGER, [previous] if previous else []),
     }
@@ -78,8 +82,7 @@ def read_balances(files: Iterable[Path]) -> list[Balance]:
 
 def accounts_until(hour: datetime, lake: Lake) -> int:
     """The date, in nanoseconds since 1970, of a ledger that accounts for everything that has come to a closed hour."""
-    failed = [lake.changed_at(prefix, hour) for prefix in lake.failed_prefixes()]
-    return max(arrivals_changed_at(hour, lake), _nanoseconds(hour + HOUR + GRACE), *failed)
+    return max(arrivals_changed_at(hour, lake), _nanoseconds(hour + HOUR + GRACE), failures_changed_at(hour, lake))
 
 
 def is_stale(hour: datetime, lake: Lake) -> bool:
@@ -94,8 +97,10 @@ def is_unsealed(hour: datetime, lake: Lake) -> bool:
 
 
 def _is_unbalanced(hour: datetime, lake: Lake) -> bool:
-    sealed, ledger = (lake.path(partition_file(table, hour)) for table in (ENRICHED_EVENTS, EVENT_LEDGER))
-    return modified_at(ledger) != accounts_until(hour, lake) or written_at(ledger) < written_at(sealed)
+    ledger, *compared = (
+        lake.path(partition_file(table, hour)) for table in (EVENT_LEDGER, ENRICHED_EVENTS, FAILED_EVENTS)
+    )
+    return modified_at(ledger) != accounts_until(hour, lake) or written_at(ledger) < max(map(written_at, compared))
 
 
 def _balance(row: dict[str, Any]) -> Balance:

@@ -17,7 +17,7 @@ from resources.lake import Lake, partition_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import ENRICHED_EVENTS
 from streaming.settings import ROOT, Settings
-from tests.clickstream_assets.conftest import NOW, DeliveryTo
+from tests.clickstream_assets.conftest import NOW, DeliveryTo, caught_up
 from tests.landing import Delivery, delivery, land
 
 HOUR = hour_of(NOW)
@@ -44,7 +44,7 @@ def test_catching_up_brings_every_table_up_to_date_in_a_run_for_each_layer(
 ) -> None:
     land(lake, [*(delivery(NOW - timedelta(minutes=15 * i), f"click-{i}", NOW) for i in range(40)), BAD], "one")
 
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
 
     assert summary(platform.home / "catalog.duckdb") == {
         "raw": 41,
@@ -68,9 +68,9 @@ def test_catching_up_brings_every_table_up_to_date_in_a_run_for_each_layer(
 
 def test_catching_up_again_has_nothing_to_do(catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
     before = len(instance.get_runs())
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
     assert [run.job_name for run in instance.get_runs()[: len(instance.get_runs()) - before]] == ["refresh_catalog"]
 
 
@@ -79,12 +79,12 @@ def test_an_open_hour_is_flattened_for_the_time_being(
 ) -> None:
     delivered.moment = NOW + timedelta(minutes=1)
     land(lake, [delivery(NOW, "a", NOW)], "one")
-    catch_up.run(lake, delivered.moment)
+    catch_up.run(lake, caught_up(delivered.moment))
     assert summary(platform.home / "catalog.duckdb")["flattened"] == 1
 
     land(lake, [delivery(NOW, "b", NOW)], "two")
     delivered.moment = LONG_AFTER
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
 
     assert summary(platform.home / "catalog.duckdb")["flattened"] == 2
     assert lake.partition(ENRICHED_EVENTS, HOUR)
@@ -100,7 +100,7 @@ def test_a_red_ledger_fails_its_check_and_blocks_what_is_downstream(
         lake.path(f"{hour_prefix('raw', HOUR + timedelta(hours=1))}/two.json.gz").read_bytes()
     )  # what was enriched is unknown to raw
 
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
 
     assert run_statuses(instance)[0] == (SETTLE, dg.DagsterRunStatus.FAILURE)
     checks = instance.event_log_storage.get_asset_check_execution_history(
@@ -121,7 +121,7 @@ def test_a_backfill_enriches_a_range_of_hours_anew_in_one_run(
     hours = [HOUR, HOUR + timedelta(hours=1), HOUR + timedelta(hours=2)]
     for hour in hours:
         land(lake, [delivery(hour, "a", hour)], "one")
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
 
     result = definitions.resolve_job_def(SETTLE).execute_in_process(
         instance=instance,

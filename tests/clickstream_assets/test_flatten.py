@@ -29,7 +29,7 @@ DONE = caught_up(LONG_AFTER)
 
 
 def settle(lake: Lake, warehouse: DuckDBWarehouse) -> None:
-    for hour in pending.arrival_hours(lake, LONG_AFTER).closed:
+    for hour in pending.arrival_hours(lake, DONE).closed:
         seal(hour, lake, warehouse)
         publish_balance(hour, lake, warehouse, DONE)
 

@@ -1,9 +1,11 @@
 """The ledger compares identities: one record too few or too many is red."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from clickstream_assets import pending
+from clickstream_assets.enriched.enrich import milliseconds
 from clickstream_assets.enriched.seal import seal
 from clickstream_assets.failed.collect import publish_failed_events
 from clickstream_assets.ledger.balance import publish_balance
@@ -62,17 +64,72 @@ def test_a_record_that_a_retry_landed_on_both_sides_counts_as_enriched(lake: Lak
     assert (balance.state, balance.enriched_records, balance.failed_records) == ("balanced", 1, 0)
 
 
-@pytest.mark.parametrize(("delivered", "raw", "missing"), [("9-8", 1, 0), ("9-9", 2, 1)])
-def test_what_delivery_has_in_flight_is_left_out_of_an_open_hour(
-    lake: Lake, warehouse: DuckDBWarehouse, delivered: str, raw: int, missing: int
-) -> None:
-    shard = "shardId-000000000000"
-    land(lake, [delivery(NOW, "a", NOW)], f"{shard}-1-1-9-8")
-    land(lake, [delivery(NOW, "b", NOW)], f"{shard}-9-9-9-9", enriched=False)
+SHARD = "shardId-000000000000"
 
-    balance = publish_balance(HOUR, lake, warehouse, caught_up(NOW, **{shard: delivered}))
+
+def sequence_number(moment: datetime, ordinal: int) -> str:
+    return f"{milliseconds(moment):015d}-{ordinal:012d}"
+
+
+def flush(first: str, last: str, shard: str = SHARD) -> str:
+    return f"{shard}-{first}-{last}"
+
+
+@pytest.mark.parametrize(("delivered", "raw", "missing"), [(8, 1, 0), (9, 2, 1)])
+def test_what_delivery_has_in_flight_is_left_out_of_an_open_hour(
+    lake: Lake, warehouse: DuckDBWarehouse, delivered: int, raw: int, missing: int
+) -> None:
+    eighth, ninth = sequence_number(NOW, 8), sequence_number(NOW, 9)
+    land(lake, [delivery(NOW, "a", NOW)], flush(eighth, eighth))
+    land(lake, [delivery(NOW, "b", NOW)], flush(ninth, ninth), enriched=False)
+
+    balance = publish_balance(HOUR, lake, warehouse, caught_up(NOW, **{SHARD: sequence_number(NOW, delivered)}))
 
     assert (balance.state, balance.raw_records, balance.missing_records) == ("open", raw, missing)
+
+
+def test_a_late_flush_into_a_closed_hour_opens_it_until_delivery_has_passed_it(
+    lake: Lake, warehouse: DuckDBWarehouse
+) -> None:
+    later = NOW + timedelta(hours=5)
+    first, second = sequence_number(NOW, 1), sequence_number(later, 2)
+    land(lake, [delivery(NOW, "a", NOW)], flush(first, first))
+    seal(HOUR, lake, warehouse)
+    assert publish_balance(HOUR, lake, warehouse, caught_up(later, **{SHARD: first})).state == "balanced"
+
+    land(lake, [delivery(NOW, "b", NOW)], flush(second, second), enriched=False)
+    half_written = caught_up(later, **{SHARD: first})
+    balance = publish_balance(HOUR, lake, warehouse, half_written)
+    assert (balance.state, balance.raw_records, balance.missing_records) == ("open", 1, 0)
+    assert pending.arrival_hours(lake, half_written) == pending.ArrivalHours([], [HOUR])
+
+    land(lake, [delivery(NOW, "b", NOW)], flush(second, second))
+    publish_balance(HOUR, lake, warehouse, half_written)
+    whole = caught_up(later, **{SHARD: second})
+    assert pending.arrival_hours(lake, whole) == pending.ArrivalHours([HOUR], [])
+    balance = publish_balance(HOUR, lake, warehouse, whole)
+    assert (balance.state, balance.raw_records, balance.missing_records) == ("balanced", 2, 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "heal-0123",
+        flush(sequence_number(NOW, 7), sequence_number(NOW, 9)),  # of a stream that began anew, and counts from one
+        flush(sequence_number(NOW, 1), sequence_number(NOW, 1), "shardId-000000000007"),  # of more shards than now
+    ],
+)
+def test_a_file_that_nobody_is_writing_is_not_in_flight(lake: Lake, warehouse: DuckDBWarehouse, name: str) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], name)
+    assert publish_balance(HOUR, lake, warehouse, DONE).state == "balanced"
+
+
+def test_a_failure_that_is_not_collected_yet_leaves_an_hour_open(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    land(lake, [BAD], "one")
+    assert publish_balance(HOUR, lake, warehouse, DONE).state == "open"
+    publish_failed_events(HOUR, lake, warehouse)
+    assert pending.arrival_hours(lake, DONE).closed == [HOUR]
+    assert publish_balance(HOUR, lake, warehouse, DONE).state == "balanced"
 
 
 def test_an_hour_is_open_while_a_shard_was_never_delivered(lake: Lake, warehouse: DuckDBWarehouse) -> None:

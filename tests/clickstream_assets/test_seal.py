@@ -60,10 +60,10 @@ def test_equal_input_gives_equal_bytes(lake: Lake, warehouse: DuckDBWarehouse, t
     assert sealed_file(lake).read_bytes() == first
 
 
-def test_an_hour_is_closed_when_every_shard_has_passed_it() -> None:
-    assert not is_closed(HOUR, None)
-    assert not is_closed(HOUR, HOUR + timedelta(hours=1))
-    assert is_closed(HOUR, HOUR + timedelta(hours=1, minutes=1))
+def test_an_hour_is_closed_when_every_shard_has_passed_it(lake: Lake) -> None:
+    assert not is_closed(HOUR, lake, caught_up(None))
+    assert not is_closed(HOUR, lake, caught_up(HOUR + timedelta(hours=1)))
+    assert is_closed(HOUR, lake, caught_up(HOUR + timedelta(hours=1, minutes=1)))
 
 
 def test_what_delivery_left_out_is_enriched_before_the_seal(lake: Lake, warehouse: DuckDBWarehouse) -> None:

@@ -15,7 +15,7 @@ from clickstream_assets.flattened.flatten import read_ledger
 from clickstream_assets.partitions import hour_key, range_tags
 from resources.lake import Lake
 from streaming.domain.layout import hour_of
-from tests.clickstream_assets.conftest import NOW, DeliveryTo
+from tests.clickstream_assets.conftest import NOW, DeliveryTo, caught_up
 from tests.landing import Delivery, delivery, land
 
 HOUR = hour_of(NOW)
@@ -111,7 +111,7 @@ def test_a_late_file_rebuilds_the_hour_and_the_day_of_its_event_alone(
     daemon: Daemon, catch_up: CatchUp, lake: Lake
 ) -> None:
     land(lake, [delivery(NOW - timedelta(hours=hour), f"click-{hour}", NOW) for hour in range(30)], "one")
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
     for sensor in ("reopen_late_hours", "flatten_touched_hours", "aggregate_touched_days"):
         assert daemon.tick(sensor) == []
 
@@ -127,7 +127,7 @@ def test_an_hour_enriched_anew_is_balanced_flattened_and_aggregated_anew(
     daemon: Daemon, catch_up: CatchUp, lake: Lake, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
     for sensor in ("reopen_late_hours", "flatten_touched_hours", "aggregate_touched_days"):
         assert daemon.tick(sensor) == []
 
@@ -148,7 +148,7 @@ def test_late_events_of_scattered_hours_take_one_run_that_passes_by_the_others(
     daemon: Daemon, catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance
 ) -> None:
     land(lake, [delivery(NOW - timedelta(hours=hour), f"click-{hour}", NOW) for hour in range(10)], "one")
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
     flattened = dg.AssetKey("flattened_events")
     before = instance.fetch_materializations(flattened, limit=100).records
 
@@ -168,7 +168,7 @@ def test_a_day_that_ended_while_the_daemon_was_down_is_made_up_for(
     daemon: Daemon, catch_up: CatchUp, lake: Lake
 ) -> None:
     land(lake, [delivery(OLD, "a", NOW), delivery(NOW, "b", NOW)], "one")
-    catch_up.run(lake, LONG_AFTER)
+    catch_up.run(lake, caught_up(LONG_AFTER))
     for aggregate in AGGREGATES:
         lake.path(unloaded_file(aggregate, OLD.date())).unlink()
 
