@@ -32,7 +32,7 @@ MOST_CPU_RATIO = 1.6
 MOST_BYTES = 1_000_000_000
 
 # i: the event; `copy` 1 for the second delivery of one in fifty. Same numbers, same bytes, in any process.
-_EVENTS = """
+EVENTS = """
 SELECT
   lower(format('{:016x}{:016x}', hash(i, 'r', copy), hash(i, 's', copy))) AS record_id,
   seen + to_microseconds(CAST(2000000 + copy * (hash(i, 'd') % 3600000000) AS BIGINT)) AS arrival_timestamp,
@@ -92,7 +92,7 @@ def generate(lake: Lake, events: int) -> None:
     with duckdb.connect(config={"memory_limit": f"{MEMORY_LIMIT_BYTES}B"}) as connection:
         for hour in [*HOURS, HOURS[-1] + timedelta(hours=1)]:
             union = " UNION ALL ".join(
-                [f"SELECT * FROM ({_EVENTS}) WHERE arrival_timestamp >= ? AND arrival_timestamp < ?"] * 2  # noqa: S608
+                [f"SELECT * FROM ({EVENTS}) WHERE arrival_timestamp >= ? AND arrival_timestamp < ?"] * 2  # noqa: S608
             )
             parameters: list[Any] = []
             for source in (hour - timedelta(hours=1), hour):
