@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from clickstream_assets.aggregates.assets import aggregate_assets
+from clickstream_assets.alerts import alert_sensor
 from clickstream_assets.catalog import catalog
 from clickstream_assets.enriched.assets import enriched_assets
 from clickstream_assets.failed.assets import failed_assets
@@ -52,7 +53,7 @@ def build_definitions(
         asset_checks=[latest_hours_are_present],
         jobs=JOBS,
         schedules=SCHEDULES,
-        sensors=sensors(partitions),
+        sensors=[*sensors(partitions), alert_sensor(settings)],
         resources=local_resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )
