@@ -181,6 +181,13 @@ class Platform:
         for pid in [self.pid(name) for name in names]:
             os.kill(pid, signal.SIGKILL)
 
+    def restart(self, *names: str) -> None:
+        """kill -9, and wait until the supervisor has them ready again."""
+        killed = {self.pid(name) for name in names}
+        self.kill(*names)
+        self.wait(lambda: killed.isdisjoint(process["pid"] for process in self.system["processes"].values()))
+        self.wait_ready(*self._services)
+
     def stop(self, name: str) -> None:
         """Stop a process as a debugger would: it keeps its connections, and does nothing."""
         os.kill(self.pid(name), signal.SIGSTOP)
