@@ -177,20 +177,32 @@ class Platform:
         return pid
 
     def kill(self, *names: str) -> None:
-        """kill -9, all at once; the supervisor starts them again."""
-        for pid in [self.pid(name) for name in names]:
-            os.kill(pid, signal.SIGKILL)
+        """kill -9, all at once; when this returns they are dead. The supervisor starts them again."""
+        processes = [psutil.Process(self.pid(name)) for name in names]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, 10)
 
     def restart(self, *names: str) -> None:
         """kill -9, and wait until the supervisor has them ready again."""
-        killed = {self.pid(name) for name in names}
+        killed = [self.pid(name) for name in names]
         self.kill(*names)
-        self.wait(lambda: killed.isdisjoint(process["pid"] for process in self.system["processes"].values()))
-        self.wait_ready(*self._services)
+        self.wait_replaced(killed)
+
+    @contextmanager
+    def unattended(self) -> Iterator[None]:
+        """Within the block the supervisor is stopped: what is killed stays dead until the block ends."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self, name: str) -> None:
         """Stop a process as a debugger would: it keeps its connections, and does nothing."""
-        os.kill(self.pid(name), signal.SIGSTOP)
+        process = psutil.Process(self.pid(name))
+        process.suspend()
+        self.wait(lambda: process.status() == psutil.STATUS_STOPPED, 10)
 
     def resume(self, name: str) -> None:
         """Let a stopped process go on."""
@@ -221,9 +233,20 @@ class Platform:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.05)
 
+    def wait_replaced(self, killed: Collection[int]) -> None:
+        """Wait until the supervisor has others ready in place of these processes."""
+        gone = set(killed)
+        self.wait(lambda: gone.isdisjoint(process["pid"] for process in self.system["processes"].values()))
+        self.wait_ready(*self._services)
+
     def wait_delivered(self, seconds: float = START_SECONDS) -> None:
         """Wait until every consumer has done what is on the stream."""
         self.wait(self._nothing_behind, seconds)
+
+    def behind(self, consumer: str) -> int:
+        """How many records of the events' stream a consumer has before it."""
+        with closing(self.stream()) as stream:
+            return sum(backlog.records for backlog in stream.backlog(consumer).values())
 
     def materialize(self, seconds: float = 180) -> dict[str, Any]:
         """`./run materialize`, once everything is delivered: its summary."""
