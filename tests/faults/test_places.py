@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from threading import Thread
 
 import pytest
@@ -44,11 +45,11 @@ def platform(tmp_path_factory: pytest.TempPathFactory, ipinfo: StubIpinfo) -> It
 
 
 def locate(request: StubRequest) -> None:
-    """As ipinfo answers; one address that it does not take fails the whole request."""
+    """As ipinfo answers; one address that is none fails the whole request."""
     ips = request.server.requests[-1][2]
-    if all(ip.startswith("23.") for ip in ips):
-        request.reply(200, json.dumps({ip: {**DETAILS, "ip": ip} for ip in ips}).encode())
-    else:
+    try:
+        request.reply(200, json.dumps({ip: {**DETAILS, "ip": str(ip_address(ip))} for ip in ips}).encode())
+    except ValueError:
         request.reply(400, b"invalid address")
 
 
