@@ -6,16 +6,17 @@ twice; one in two hundred breaks the contract. Same numbers, same rows, in any p
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from bench.flatten import EVENTS
 from resources.lake import Lake
-from resources.warehouse import quoted
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
+from streaming.edges.lake import gzip_bytes
+from streaming.edges.parquet import arrow_schema, parquet_bytes
 
 SHARDS = 4
 # A buffer of 3 MB holds so many.
@@ -54,19 +55,19 @@ _WIRE = """{
     }
   }
 }"""
-_RAW = f"SELECT UNNEST({_WIRE}) FROM {_FLUSH} f"  # noqa: S608
+_RAW = f"SELECT to_json({_WIRE}) AS line FROM {_FLUSH} f"  # noqa: S608
 _ENRICHED = (
     f"SELECT {', '.join(f'f.{name}' for name in ENRICHED_LANDING.column_names)} FROM {_FLUSH} f WHERE NOT is_bad"  # noqa: S608
 )
 _ERRORS = f"""
-SELECT
-  1 AS "attemptsMade", epoch_ms(f.arrival_timestamp) AS "arrivalTimestamp",
-  'Lambda.ProcessingFailedStatus' AS "errorCode", 'the function could not process the record' AS "errorMessage",
-  epoch_ms(f.arrival_timestamp) AS "attemptEndingTimestamp",
-  base64(encode(CAST(to_json({_WIRE}) AS VARCHAR) || chr(10))) AS "rawData", '' AS "lambdaArn"
+SELECT to_json({{
+  "attemptsMade": 1, "arrivalTimestamp": epoch_ms(f.arrival_timestamp),
+  "errorCode": 'Lambda.ProcessingFailedStatus', "errorMessage": 'the function could not process the record',
+  "attemptEndingTimestamp": epoch_ms(f.arrival_timestamp),
+  "rawData": base64(encode(CAST(to_json({_WIRE}) AS VARCHAR) || chr(10))), "lambdaArn": ''
+}}) AS line
 FROM {_FLUSH} f WHERE f.is_bad
 """  # noqa: S608
-_GZIPPED_LINES = "FORMAT json, COMPRESSION gzip"
 
 
 def land(lake: Lake, hours: Sequence[datetime], events: int, memory_limit_bytes: int) -> None:
@@ -86,16 +87,18 @@ def land(lake: Lake, hours: Sequence[datetime], events: int, memory_limit_bytes:
 
 
 def _land_flush(connection: duckdb.DuckDBPyConnection, lake: Lake, hour: datetime, shard: int, flush: int) -> None:
+    """The files of one flush, by what delivery writes them with."""
+
+    def select(statement: str) -> pa.Table:
+        return connection.execute(statement, [shard, flush, flush]).to_arrow_table()
+
     first = flush * FILE_RECORDS
     name = f"shardId-{shard:012d}-{_number(hour, first)}-{_number(hour, first + FILE_RECORDS - 1)}"
-    for prefix, suffix, statement, options in (
-        (RAW_EVENTS.prefix, "json.gz", _RAW, _GZIPPED_LINES),
-        (ENRICHED_LANDING.prefix, "parquet", _ENRICHED, "FORMAT parquet, COMPRESSION snappy"),
-        ("failed/enrichment", "json.gz", _ERRORS, _GZIPPED_LINES),
-    ):
-        file: Path = lake.path(f"{hour_prefix(prefix, hour)}/{name}.{suffix}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        connection.execute(f"COPY ({statement}) TO {quoted(str(file))} ({options})", [shard, flush, flush])
+    for prefix, statement in ((RAW_EVENTS.prefix, _RAW), ("failed/enrichment", _ERRORS)):
+        lines = "\n".join([*select(statement)["line"].to_pylist(), ""])
+        lake.publish(f"{hour_prefix(prefix, hour)}/{name}.json.gz", gzip_bytes(lines.encode()))
+    rows = select(_ENRICHED).cast(arrow_schema(ENRICHED_LANDING))
+    lake.publish(f"{hour_prefix(ENRICHED_LANDING.prefix, hour)}/{name}.parquet", parquet_bytes(rows))
 
 
 def _number(hour: datetime, ordinal: int) -> str:

@@ -102,6 +102,8 @@ def _soak_platform(
 
         def is_over() -> bool:
             bar.show(campaign, traffic)
+            if traffic.has_failed():
+                stop.set()
             return told.done()
 
         try:
