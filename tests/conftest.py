@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from streaming.edges.users_db import migrate
 from streaming.runtime import servers
 from streaming.runtime.supervisor import Supervisor
+from tests.webhook_server import WebhookServer
 
 _DATABASES = count(1)
 
@@ -77,6 +78,14 @@ def mysql_url(servers_environment: Mapping[str, str]) -> Iterator[str]:
 def free_port() -> int:
     """A TCP port of loopback that nothing listens on."""
     return servers.free_port()
+
+
+@pytest.fixture
+def webhook_server() -> Iterator[WebhookServer]:
+    """A webhook that takes what it is sent, until told otherwise."""
+    server = WebhookServer()
+    yield server
+    server.close()
 
 
 def _flushed(url: str) -> str:
