@@ -1,6 +1,6 @@
 """Materialise, now and in this process, everything that has arrived and is not up to date."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.definitions import build_definitions, local_resources
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
 from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, SETTLE
-from clickstream_assets.partitions import Partitions, day_ranges, hour_key, hour_ranges, range_tags
+from clickstream_assets.partitions import Partitions, hour_key, hour_ranges
+from clickstream_assets.requests import aggregate_requests, flatten_requests, range_requests
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
 from streaming.settings import Settings
 
+_BECAUSE = "everything that had arrived was asked for"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 
 
@@ -40,21 +42,23 @@ class CatchUp:
             for event in arrival_events(arrival, lake):
                 self._instance.report_runless_asset_event(event)
         arrived = pending.arrival_hours(lake, progress)
-        self._materialise(SETTLE, hour_ranges(self._known([*arrived.closed, *arrived.open])))
-        self._materialise(FLATTEN, hour_ranges(self._known(pending.event_hours(lake))))
-        self._materialise(AGGREGATE, day_ranges(pending.days(lake)))
-        self._run(REFRESH_CATALOG, {})
+        settled = hour_ranges(self._known([*arrived.closed, *arrived.open]))
+        self._run(SETTLE, range_requests(settled, _BECAUSE))
+        self._run(FLATTEN, flatten_requests(self._known(pending.event_hours(lake)), _BECAUSE))
+        self._run(AGGREGATE, aggregate_requests(pending.days(lake), _BECAUSE))
+        self._run(REFRESH_CATALOG, [dg.RunRequest()])
 
-    def _materialise(self, job: str, ranges: Iterable[tuple[str, str]]) -> None:
-        for first, last in ranges:
-            self._run(job, range_tags(first, last))
-
-    def _run(self, job: str, tags: Mapping[str, str]) -> None:
-        result = self._definitions.resolve_job_def(job).execute_in_process(
-            instance=self._instance, tags=tags, run_config=_QUIET, raise_on_error=False
-        )
-        if not result.success:
-            self.failed_runs.append(result.run_id)
+    def _run(self, job: str, requests: Iterable[dg.RunRequest]) -> None:
+        for request in requests:
+            result = self._definitions.resolve_job_def(job).execute_in_process(
+                instance=self._instance,
+                tags=request.tags,
+                run_config={**_QUIET, **request.run_config},
+                asset_selection=request.asset_selection,
+                raise_on_error=False,
+            )
+            if not result.success:
+                self.failed_runs.append(result.run_id)
 
     def _known(self, hours: Iterable[datetime]) -> list[datetime]:
         return [hour for hour in hours if self._hours.has_partition_key(hour_key(hour))]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from heapq import nlargest
 from typing import NamedTuple, TypeVar
 
 import dagster as dg
@@ -46,14 +47,14 @@ def day_of_key(key: str) -> date:
     return date.fromisoformat(key)
 
 
-def hour_ranges(hours: Iterable[datetime]) -> list[tuple[str, str]]:
-    """First and last key of every run of hours without a gap."""
-    return [(hour_key(first), hour_key(last)) for first, last in _ranges(sorted(hours), timedelta(hours=1))]
+def hour_ranges(hours: Iterable[datetime], most: int | None = None) -> list[tuple[str, str]]:
+    """First and last key of every run of hours without a gap; the smallest gaps are closed where there are too many."""
+    return [(hour_key(first), hour_key(last)) for first, last in _ranges(sorted(hours), timedelta(hours=1), most)]
 
 
-def day_ranges(days: Iterable[date]) -> list[tuple[str, str]]:
-    """First and last key of every run of days without a gap."""
-    return [(first.isoformat(), last.isoformat()) for first, last in _ranges(sorted(days), timedelta(days=1))]
+def day_ranges(days: Iterable[date], most: int | None = None) -> list[tuple[str, str]]:
+    """First and last key of every run of days without a gap; the smallest gaps are closed where there are too many."""
+    return [(first.isoformat(), last.isoformat()) for first, last in _ranges(sorted(days), timedelta(days=1), most)]
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
@@ -61,11 +62,15 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
-def _ranges(moments: Sequence[Moment], step: timedelta) -> list[tuple[Moment, Moment]]:
-    ranges: list[tuple[Moment, Moment]] = []
-    for moment in moments:
-        if ranges and moment - ranges[-1][1] == step:
-            ranges[-1] = ranges[-1][0], moment
-        else:
-            ranges.append((moment, moment))
-    return ranges
+def shown(ranges: Sequence[tuple[str, str]], most: int = 5) -> str:
+    """Ranges of keys, to be read: the first few, and how many more."""
+    texts = [first if first == last else f"{first} to {last}" for first, last in ranges[:most]]
+    return ", ".join([*texts, f"{len(ranges) - most} more"] if len(ranges) > most else texts)
+
+
+def _ranges(moments: Sequence[Moment], step: timedelta, most: int | None) -> list[tuple[Moment, Moment]]:
+    gaps: dict[int, timedelta] = {at: moments[at] - moments[at - 1] for at in range(1, len(moments))}
+    wide: list[int] = [at for at, gap in gaps.items() if gap > step]
+    starts: list[int] = sorted([0, *(nlargest(most - 1, wide, key=gaps.__getitem__) if most else wide)])
+    ends = [*starts[1:], len(moments)]
+    return [(moments[start], moments[end - 1]) for start, end in zip(starts, ends, strict=True)] if moments else []

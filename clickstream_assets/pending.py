@@ -3,18 +3,23 @@
 The sensors ask for it, and so does `clickstream_assets.catch_up`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.aggregates.unload import is_unloaded
 from clickstream_assets.enriched.seal import is_closed
 from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_pending, read_ledger
 from clickstream_assets.ledger.balance import is_stale
+from clickstream_assets.partitions import day_ranges
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
-from streaming.domain.tables import ENRICHED_LANDING, EVENT_LEDGER, FLATTENED_EVENTS, RAW_EVENTS
+from streaming.domain.tables import ENRICHED_LANDING, EVENT_LEDGER, RAW_EVENTS
+
+# A run takes seconds to start, however little it does: work here and there is brought together in so many.
+MOST_RUNS = 4
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,22 @@ def event_hours(lake: Lake, changed: Collection[datetime] | None = None) -> list
     return sorted(hour for hour, where in touched.items() if is_pending(hour, where, lake))
 
 
-def days(lake: Lake, changed: Iterable[date] | None = None) -> dict[date, list[Aggregate]]:
-    """The days of event time to aggregate (of these, or of all), and which aggregates are behind."""
-    asked = {hour.date() for hour in lake.hours(FLATTENED_EVENTS.prefix)} if changed is None else set(changed)
-    behind = {day: [each for each in AGGREGATES if not is_unloaded(each, day, lake)] for day in sorted(asked)}
-    return {day: aggregates for day, aggregates in behind.items() if aggregates}
+def days(lake: Lake, changed: Collection[date] | None = None) -> dict[date, list[Aggregate]]:
+    """The days of event time to aggregate because these days changed (None: all), and which aggregates are behind."""
+    flattened = FlattenedDays(lake)
+    behind: dict[date, list[Aggregate]] = {}
+    for aggregate in AGGREGATES:
+        asked = flattened.days if changed is None else flattened.dependents(aggregate.depends_on, changed)
+        for day in asked:
+            if not is_unloaded(aggregate, day, flattened, lake):
+                behind.setdefault(day, []).append(aggregate)
+    return behind
+
+
+def aggregate_ranges(behind: Mapping[date, Collection[Aggregate]]) -> dict[tuple[str, str], list[str]]:
+    """First and last day of each run that brings days up to date, and the names of the aggregates it works on."""
+    ranges: dict[tuple[str, str], list[str]] = {}
+    for aggregate in AGGREGATES:
+        for first_and_last in day_ranges([day for day, some in behind.items() if aggregate in some], MOST_RUNS):
+            ranges.setdefault(first_and_last, []).append(aggregate.name)
+    return ranges

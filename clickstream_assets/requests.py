@@ -1,13 +1,17 @@
 """Run requests: ranges of partitions, each in one run."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from clickstream_assets.partitions import range_tags
+from clickstream_assets import pending
+from clickstream_assets.aggregates.registry import Aggregate
+from clickstream_assets.partitions import hour_ranges, range_tags
 
+ONLY_PENDING = {"only_pending": True}
 BECAUSE = "clickstream/because"
 
 
@@ -28,11 +32,25 @@ def range_requests(
     """
     for first, last in ranges:
         yield dg.RunRequest(
-            run_key=f"{first}/{last}/{attempt}" if attempt else None,
+            run_key="/".join((first, last, attempt, *(assets or ()))) if attempt else None,
             run_config={"ops": {asset: {"config": told} for asset, told in (config or {}).items()}},
             asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
             tags={**range_tags(first, last), BECAUSE: because},
         )
+
+
+def flatten_requests(hours: Iterable[datetime], because: str, attempt: str | None = None) -> Iterator[dg.RunRequest]:
+    """A few runs that flatten these hours and pass by what lies between them."""
+    told = {"flattened_events": ONLY_PENDING}
+    return range_requests(hour_ranges(hours, pending.MOST_RUNS), because, attempt=attempt, config=told)
+
+
+def aggregate_requests(
+    behind: Mapping[date, Collection[Aggregate]], because: str, attempt: str | None = None
+) -> Iterator[dg.RunRequest]:
+    """A few runs that bring these aggregates of these days up to date and pass by what lies between them."""
+    for first_and_last, names in pending.aggregate_ranges(behind).items():
+        yield from range_requests([first_and_last], because, names, attempt, dict.fromkeys(names, ONLY_PENDING))
 
 
 def is_running(job: str, instance: dg.DagsterInstance) -> bool:

@@ -6,8 +6,8 @@ import dagster as dg
 
 from clickstream_assets import pending
 from clickstream_assets.jobs import AGGREGATE, BALANCE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
-from clickstream_assets.partitions import day_ranges, hour_ranges
-from clickstream_assets.requests import is_running, range_requests
+from clickstream_assets.partitions import hour_ranges
+from clickstream_assets.requests import aggregate_requests, is_running, range_requests
 from resources.event_stream import Delivery
 from resources.lake import Lake
 
@@ -37,7 +37,7 @@ def balance_open_hours(
 def aggregate_due_days(context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.RunRequest]:
     """Every quarter of an hour, aggregate the day that goes on, and any other that no sensor saw to in its time."""
     if not is_running(AGGREGATE, context.instance):
-        yield from range_requests(day_ranges(pending.days(lake)), "these days are behind what is flattened")
+        yield from aggregate_requests(pending.days(lake), "these days are behind what is flattened")
 
 
 refresh_user_names = dg.ScheduleDefinition(

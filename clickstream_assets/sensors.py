@@ -5,10 +5,9 @@ when nothing is left to do, and a sensor waits while its job runs. What fails is
 """
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -17,8 +16,8 @@ from clickstream_assets.enriched.seal import arrivals_changed_at
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
 from clickstream_assets.jobs import AGGREGATE, BALANCE, FLATTEN, SETTLE
 from clickstream_assets.ledger.balance import is_unsealed
-from clickstream_assets.partitions import Partitions, day_ranges, hour_key, hour_of_key, hour_ranges
-from clickstream_assets.requests import is_running, range_requests
+from clickstream_assets.partitions import Partitions, hour_key, hour_of_key, hour_ranges, shown
+from clickstream_assets.requests import aggregate_requests, flatten_requests, is_running, range_requests
 from resources.event_stream import Delivery
 from resources.lake import Lake, partition_file, written_at
 from streaming.domain.tables import ENRICHED_EVENTS
@@ -70,12 +69,10 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
         if is_running(FLATTEN, context.instance):
             return dg.SkipReason("event hours are being flattened")
         hours = pending.event_hours(lake, changed.hours)
-        known = [hour_key(hour) for hour in hours if partitions.hours.has_partition_key(hour_key(hour))]
-        # Late events touch an hour here and there: one run over all of them passes by what lies between.
-        ranges = [(known[0], known[-1])] if known else []
-        told = {"flattened_events": {"only_pending": True}}
-        because = f"the rows of {len(known)} hours changed in the ledger"
-        return _request(context, changed, ranges, done=not hours, because=because, config=told)
+        known = [hour for hour in hours if partitions.hours.has_partition_key(hour_key(hour))]
+        because = f"arrivals of {shown(hour_ranges(changed.hours))} changed {shown(hour_ranges(known))}"
+        requests = flatten_requests(known, because, _attempt(changed))
+        return dg.SensorResult(run_requests=list(requests), cursor=context.cursor if hours else changed.cursor)
 
     @dg.sensor(job_name=AGGREGATE, minimum_interval_seconds=30, default_status=RUNNING)
     def aggregate_touched_days(
@@ -88,8 +85,11 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
         if is_running(AGGREGATE, context.instance):
             return dg.SkipReason("days are being aggregated")
         today = datetime.now(UTC).date()
-        days = pending.days(lake, {hour.date() for hour in changed.hours if hour.date() < today})
-        return _request(context, changed, day_ranges(days), done=not days, because="an hour of it was flattened anew")
+        behind = pending.days(lake, {hour.date() for hour in changed.hours if hour.date() < today})
+        over = {day: aggregates for day, aggregates in behind.items() if day < today}
+        because = f"{shown(hour_ranges(changed.hours))} was flattened anew"
+        requests = aggregate_requests(over, because, _attempt(changed))
+        return dg.SensorResult(run_requests=list(requests), cursor=context.cursor if over else changed.cursor)
 
     return [report_arrivals, reopen_late_hours, flatten_touched_hours, aggregate_touched_days]
 
@@ -114,15 +114,5 @@ def _materialised(context: dg.SensorEvaluationContext, asset: str) -> Materialis
     return Materialised(hours, str(records[-1].storage_id) if records else context.cursor or "0")
 
 
-def _request(
-    context: dg.SensorEvaluationContext,
-    changed: Materialised,
-    ranges: list[tuple[str, str]],
-    *,
-    done: bool,
-    because: str,
-    config: Mapping[str, Any] | None = None,
-) -> dg.SensorResult:
-    attempt = f"{changed.cursor}/{datetime.now(UTC):%Y-%m-%dT%H}"
-    requests = range_requests(ranges, because, attempt=attempt, config=config)
-    return dg.SensorResult(run_requests=list(requests), cursor=changed.cursor if done else context.cursor)
+def _attempt(changed: Materialised) -> str:
+    return f"{changed.cursor}/{datetime.now(UTC):%Y-%m-%dT%H}"

@@ -1,14 +1,24 @@
 """The assets of the aggregates, one for each row of the registry."""
 
+from collections.abc import Iterator
+from datetime import date
+
 import dagster as dg
 
+from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
-from clickstream_assets.aggregates.unload import flattened_files, unload, unloaded_file
+from clickstream_assets.aggregates.unload import is_unloaded, unload, unloaded_as_of, unloaded_file
 from clickstream_assets.freshness import DAILY
-from clickstream_assets.metadata import csv_metadata, table_metadata
-from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, day_of_key
+from clickstream_assets.metadata import Metadata, csv_metadata, table_metadata
+from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, day_of_key, hour_ranges, shown
 from resources.lake import Lake
 from resources.warehouse import Warehouse, sql_file
+
+
+class AggregateConfig(dg.Config):
+    """`only_pending`: leave alone the days of the range that are up to date."""
+
+    only_pending: bool = False
 
 
 def aggregate_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
@@ -23,22 +33,45 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
         partitions_def=partitions.days,
         deps=[dg.AssetDep("flattened_events", partition_mapping=SAME_PERIOD)],
         backfill_policy=SINGLE_RUN,
+        output_required=False,
         pool=aggregate.name,
         group_name="aggregates",
         kinds={"csv", "duckdb", "sql"},
         owners=["team:analytics"],
         freshness_policy=DAILY,
         metadata=table_metadata(aggregate.table)
+        | {"depends_on": f"flattened events of {aggregate.depends_on}"}
         | {"sql": dg.MetadataValue.md(f"```sql\n{sql_file(aggregate.statement)}```")},
     )
     def aggregate_asset(
-        context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]
-    ) -> None:
+        context: dg.AssetExecutionContext,
+        config: AggregateConfig,
+        lake: dg.ResourceParam[Lake],
+        warehouse: dg.ResourceParam[Warehouse],
+    ) -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
+        flattened = FlattenedDays(lake)
+        with_events = set(flattened.days)
         for key in context.partition_keys:
             day = day_of_key(key)
-            if flattened_files(day, lake):
-                rows = unload(aggregate, day, lake, warehouse)
-                file = lake.path(unloaded_file(aggregate, day))
-                context.add_asset_metadata(csv_metadata(file, rows), partition_key=key)
+            if day not in with_events or (config.only_pending and is_unloaded(aggregate, day, flattened, lake)):
+                continue
+            changes = _changes(aggregate, day, flattened, lake)
+            rows = unload(aggregate, day, flattened, lake, warehouse)
+            told = csv_metadata(lake.path(unloaded_file(aggregate, day)), rows) | changes
+            if config.only_pending:
+                yield dg.AssetMaterialization(context.asset_key, partition=key, metadata=told)
+            else:
+                context.add_asset_metadata(told, partition_key=key)
+        if not config.only_pending:
+            yield dg.Output(None)
 
     return aggregate_asset
+
+
+def _changes(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> Metadata:
+    """Why a day is unloaded: the hours that were flattened since it was unloaded last."""
+    before = unloaded_as_of(aggregate, day, lake)
+    if not before:
+        return {"changed_hours": "unloaded for the first time"}
+    hours = hour_ranges(flattened.written_after(before, aggregate.depends_on, day))
+    return {"changed_hours": shown(hours, most=20) or "none"}

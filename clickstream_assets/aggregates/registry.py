@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from clickstream_assets.aggregates.dependence import Dependence
 from streaming.domain.tables import Column, Table
 
 COUNTRY = Column("country", "VARCHAR", "ISO 3166-1 alpha-2 code, null where the place is unknown")
@@ -16,13 +17,14 @@ REVENUE = Column("revenue", "DECIMAL(22,2)", "sum of the prices of purchases")
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One aggregate: what a row stands for, its keys, and what is measured for each."""
+    """One aggregate: what a row stands for, its keys, what is measured for each, and what a day of it depends on."""
 
     name: str
     grain: str
     description: str
     keys: tuple[Column, ...]
     measures: tuple[Column, ...]
+    depends_on: Dependence = Dependence.DAY
 
     @property
     def table(self) -> Table:
@@ -84,5 +86,35 @@ AGGREGATES = (
             Column("first_seen", "TIMESTAMP", "the day's first event, UTC"),
             Column("last_seen", "TIMESTAMP", "the day's last event, UTC"),
         ),
+    ),
+    Aggregate(
+        "sessions",
+        "one row per session, by the day of event time it started on",
+        "Visits: a user's events without a pause of more than 30 minutes, at most 24 hours of them. Activity without "
+        "such a pause is cut 24 hours after it began, and then at every midnight UTC. Over all days, every event is in "
+        "one session.",
+        (USER_ID, Column("session_start", "TIMESTAMP", "the session's first event, UTC")),
+        (
+            Column("session_end", "TIMESTAMP", "the session's last event, UTC"),
+            Column("duration_seconds", "BIGINT", "from the second of the first event to that of the last"),
+            Column("events", "BIGINT", "events of the session"),
+            Column("entry_action", "VARCHAR", "the first event's name; of events at one moment the lowest click_id's"),
+            Column("exit_action", "VARCHAR", "the last event's name; of events at one moment the highest click_id's"),
+            Column("converted", "BIGINT", "1 if the user bought something in the session, else 0"),
+        ),
+        Dependence.NEIGHBOURS,
+    ),
+    Aggregate(
+        "new_and_returning_users",
+        "one row per day of event time",
+        "How many of the day's users were seen for the first time. New and returning users are the day's distinct "
+        "users, and the new ones of all days are everyone who was ever seen.",
+        (),
+        (
+            USERS,
+            Column("new_users", "BIGINT", "users whose first event ever is of this day"),
+            Column("returning_users", "BIGINT", "users who were seen on a day before"),
+        ),
+        Dependence.HISTORY,
     ),
 )

@@ -1,26 +1,23 @@
 """Unloading a day of an aggregate: one `|`-delimited CSV file with a header, as the article unloads it."""
 
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import date, datetime
 
+from clickstream_assets.aggregates.dependence import DAY, FlattenedDays
 from clickstream_assets.aggregates.registry import Aggregate
 from resources.lake import Lake, modified_at
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.layout import day_prefix
 from streaming.domain.tables import FLATTENED_EVENTS
 
-DAY = timedelta(days=1)
 
-
-def unload(aggregate: Aggregate, day: date, lake: Lake, warehouse: Warehouse) -> int:
-    """Write a day of an aggregate from what is flattened of it; returns its rows.
+def unload(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake, warehouse: Warehouse) -> int:
+    """Write a day of an aggregate from what is flattened of the days it depends on; returns its rows.
 
     The file is dated by the newest partition it was made from, which tells later whether it is up to date.
     """
-    as_of = flattened_at(day, lake)
     start = datetime.combine(day, datetime.min.time())
-    sources = {"flattened_events": Source(FLATTENED_EVENTS, flattened_files(day, lake))}
-    with lake.publishing(unloaded_file(aggregate, day), as_of) as file:
+    sources = {"flattened_events": Source(FLATTENED_EVENTS, flattened.files(aggregate.depends_on, day))}
+    with lake.publishing(unloaded_file(aggregate, day), flattened.as_of(aggregate.depends_on, day)) as file:
         return warehouse.unload(sql_file(aggregate.statement), [start, start + DAY], sources, file, aggregate.table)
 
 
@@ -29,17 +26,11 @@ def unloaded_file(aggregate: Aggregate, day: date) -> str:
     return f"{day_prefix(aggregate.table.prefix, day.isoformat())}/{aggregate.name}.csv"
 
 
-def flattened_files(day: date, lake: Lake) -> list[Path]:
-    """What is flattened of a day of event time."""
-    hours = (datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=hour) for hour in range(24))
-    return [file for hour in hours if (file := lake.partition(FLATTENED_EVENTS, hour))]
+def unloaded_as_of(aggregate: Aggregate, day: date, lake: Lake) -> int:
+    """The newest partition that a day was made from was written then, in nanoseconds since 1970; 0: never unloaded."""
+    return modified_at(lake.path(unloaded_file(aggregate, day)))
 
 
-def flattened_at(day: date, lake: Lake) -> int:
-    """When the newest flattened partition of a day was written, in nanoseconds since 1970; 0 where there is none."""
-    return max(map(modified_at, flattened_files(day, lake)), default=0)
-
-
-def is_unloaded(aggregate: Aggregate, day: date, lake: Lake) -> bool:
-    """Whether a day of an aggregate was made from what is flattened of it now."""
-    return modified_at(lake.path(unloaded_file(aggregate, day))) == flattened_at(day, lake)
+def is_unloaded(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> bool:
+    """Whether a day of an aggregate was made from what is flattened now of the days it depends on."""
+    return unloaded_as_of(aggregate, day, lake) == flattened.as_of(aggregate.depends_on, day)

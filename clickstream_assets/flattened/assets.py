@@ -7,7 +7,14 @@ from typing import Any
 import dagster as dg
 
 from clickstream_assets.checks import Check, Verdict, evaluate_partitions
-from clickstream_assets.flattened.flatten import EventHour, find_event_hours, flatten, is_pending, repeated_clicks
+from clickstream_assets.flattened.flatten import (
+    EventHour,
+    changed_arrivals,
+    find_event_hours,
+    flatten,
+    is_pending,
+    repeated_clicks,
+)
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, hour_key, hour_of_key
@@ -68,8 +75,9 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         told = {}
         for hour in hours:
             if found[hour].arrivals or lake.partition(FLATTENED_EVENTS, hour):
+                changed = changed_arrivals(hour, found[hour], lake)
                 flatten(hour, found[hour], lake, warehouse)
-                told[hour_key(hour)] = _metadata(hour, found[hour], lake)
+                told[hour_key(hour)] = _metadata(hour, found[hour], changed, lake)
         repeated = repeated_clicks(hours, lake, warehouse)
         verdicts = {
             key: Verdict(hour_of_key(key) not in repeated, {"repeated_clicks": repeated.get(hour_of_key(key), 0)})
@@ -83,7 +91,10 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
     return [flattened_events]
 
 
-def _metadata(hour: datetime, event_hour: EventHour, lake: Lake) -> Metadata:
-    arrivals = dg.MetadataValue.json([hour_key(arrival) for arrival in event_hour.arrivals])
+def _metadata(hour: datetime, event_hour: EventHour, changed: list[datetime], lake: Lake) -> Metadata:
     file = lake.path(partition_file(FLATTENED_EVENTS, hour))
-    return {**parquet_metadata(file, "event_timestamp"), "arrival_hours": arrivals}
+    return {
+        **parquet_metadata(file, "event_timestamp"),
+        "arrival_hours": dg.MetadataValue.json([hour_key(arrival) for arrival in event_hour.arrivals]),
+        "changed_arrival_hours": dg.MetadataValue.json([hour_key(arrival) for arrival in changed]),
+    }

@@ -69,18 +69,20 @@ def flatten(hour: datetime, event_hour: EventHour, lake: Lake, warehouse: Wareho
         return warehouse.save(sql_file("flatten/flattened_events"), [start, start + HOUR], sources, file, says)
 
 
-def is_flattened(hour: datetime, event_hour: EventHour, lake: Lake) -> bool:
-    """Whether an event hour's partition was made from just these rows."""
+def changed_arrivals(hour: datetime, event_hour: EventHour, lake: Lake) -> list[datetime]:
+    """The hours of arrival whose rows of an event hour are other than those its partition was made from."""
     flattened = lake.partition(FLATTENED_EVENTS, hour)
-    if flattened is None:
-        return not event_hour.arrivals
-    says: Mapping[bytes, bytes] = pq.read_metadata(flattened).metadata
-    return bool(json.loads(says[ARRIVAL_HOURS.encode()]) == _described(event_hour))
+    says: Mapping[bytes, bytes] = pq.read_metadata(flattened).metadata if flattened else {}
+    before: dict[str, str] = json.loads(says.get(ARRIVAL_HOURS.encode(), b"{}"))
+    now = _described(event_hour)
+    return sorted(
+        datetime.fromisoformat(arrival) for arrival in before | now if before.get(arrival) != now.get(arrival)
+    )
 
 
 def is_pending(hour: datetime, event_hour: EventHour, lake: Lake) -> bool:
     """Whether an event hour is to be flattened anew, and can be."""
-    return not event_hour.red and not is_flattened(hour, event_hour, lake)
+    return not event_hour.red and bool(changed_arrivals(hour, event_hour, lake))
 
 
 def repeated_clicks(hours: Iterable[datetime], lake: Lake, warehouse: Warehouse) -> dict[datetime, int]:

@@ -1,0 +1,76 @@
+"""What a day of an aggregate is made from: its own day of flattened events, its neighbours, or all history."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from itertools import accumulate, groupby
+from pathlib import Path
+
+from resources.lake import Lake, modified_at, partition_file
+from streaming.domain.tables import FLATTENED_EVENTS
+
+DAY = timedelta(days=1)
+
+
+class Dependence(StrEnum):
+    """The days of event time that a day of an aggregate depends on."""
+
+    DAY = "its day"
+    NEIGHBOURS = "its day, the one before and the one after"
+    HISTORY = "its day and all before it"
+
+
+class FlattenedDays:
+    """When every flattened hour was written, read once: days of aggregates are judged by it without looking again.
+
+    One `stat` an hour: 0.4 s for two years of hours.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._hours = lake.hours(FLATTENED_EVENTS.prefix)
+        self._written = [modified_at(self._file(hour)) for hour in self._hours]
+        self._newest_before = [0, *accumulate(self._written, max)]
+        self.days = [day for day, _ in groupby(self._hours, key=datetime.date)]
+
+    def files(self, depends_on: Dependence, day: date) -> list[Path]:
+        """The files that a day is made from."""
+        return [self._file(hour) for hour in self._hours[self._span(depends_on, day)]]
+
+    def as_of(self, depends_on: Dependence, day: date) -> int:
+        """When the newest file that a day is made from was written, in nanoseconds since 1970; 0: there is none."""
+        span = self._span(depends_on, day)
+        return self._newest_before[span.stop] if span.start == 0 else max(self._written[span], default=0)
+
+    def written_after(self, moment: int, depends_on: Dependence, day: date) -> list[datetime]:
+        """The hours that a day is made from and that were written after `moment` (nanoseconds since 1970)."""
+        span = self._span(depends_on, day)
+        return [hour for hour, at in zip(self._hours[span], self._written[span], strict=True) if at > moment]
+
+    def dependents(self, depends_on: Dependence, changed: Collection[date]) -> list[date]:
+        """The days that depend on one of the days that changed, of those that have events."""
+        match depends_on:
+            case Dependence.DAY:
+                wanted = set(changed)
+            case Dependence.NEIGHBOURS:
+                wanted = {day + step for day in changed for step in (-DAY, timedelta(0), DAY)}
+            case Dependence.HISTORY:
+                first = min(changed, default=date.max)
+                return [day for day in self.days if day >= first]
+        return [day for day in self.days if day in wanted]
+
+    def _span(self, depends_on: Dependence, day: date) -> slice:
+        match depends_on:
+            case Dependence.DAY:
+                first, last = day, day
+            case Dependence.NEIGHBOURS:
+                first, last = day - DAY, day + DAY
+            case Dependence.HISTORY:
+                first, last = date.min, day
+        return slice(
+            bisect_left(self._hours, first, key=datetime.date), bisect_right(self._hours, last, key=datetime.date)
+        )
+
+    def _file(self, hour: datetime) -> Path:
+        return self._lake.path(partition_file(FLATTENED_EVENTS, hour))

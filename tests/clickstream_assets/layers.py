@@ -1,0 +1,37 @@
+"""The layers brought up to date one by one, without Dagster."""
+
+from datetime import date, datetime, timedelta
+
+from clickstream_assets import pending
+from clickstream_assets.aggregates.dependence import FlattenedDays
+from clickstream_assets.aggregates.unload import unload
+from clickstream_assets.enriched.seal import seal
+from clickstream_assets.flattened.flatten import find_event_hours, flatten
+from clickstream_assets.ledger.balance import publish_balance
+from resources.lake import Lake
+from resources.warehouse import DuckDBWarehouse
+from tests.clickstream_assets.conftest import NOW, caught_up
+
+LONG_AFTER = NOW + timedelta(days=2)
+DONE = caught_up(LONG_AFTER)
+
+
+def settle(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    for hour in pending.arrival_hours(lake, DONE).closed:
+        seal(hour, lake, warehouse)
+        publish_balance(hour, lake, warehouse, DONE)
+
+
+def flatten_pending(lake: Lake, warehouse: DuckDBWarehouse) -> list[datetime]:
+    hours = pending.event_hours(lake)
+    for hour, event_hour in (find_event_hours(hours, lake) if hours else {}).items():
+        flatten(hour, event_hour, lake, warehouse)
+    return hours
+
+
+def aggregate_pending(lake: Lake, warehouse: DuckDBWarehouse) -> list[date]:
+    days = pending.days(lake)
+    for day, aggregates in days.items():
+        for aggregate in aggregates:
+            unload(aggregate, day, FlattenedDays(lake), lake, warehouse)
+    return list(days)
