@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 
 # What a spreadsheet would run as a formula, wherever in the text it may cut cells: by `|`, or as it usually does, by
 # comma, semicolon or tab. Such text gets a quote in front, and so does a quote, so that reading can take it away again.
-FORMULA = r"""(^|[,;|"\t\r\n\x00])([=+@＝＋－＠'-])"""
+FORMULA = r"""((?:^|[,;|"\t\r\n\x00]) *)([=+@＝＋－＠'-])"""
 NEUTRALISED = r"\1'\2"
 _NEUTRALISED_FORMULA = FORMULA.replace(")(", ")'(")
 

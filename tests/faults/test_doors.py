@@ -1,0 +1,263 @@
+"""Doors to keep shut: an attack through each, on a platform that runs."""
+
+import gzip
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from streaming.domain.json_text import MAX_DEPTH
+from streaming.runtime.collector.request_body import MAX_BODY_BYTES
+from streaming.runtime.servers import LOOPBACK
+from tests.faults.platform import Platform
+from tests.landing import event_text
+from tests.spreadsheet import formulas
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+Start = Callable[..., Platform]
+
+RIVERSIDE = "169.235.214.44"
+INJECTIONS = [
+    "Robert'); DROP TABLE customers; --",
+    "'; COPY (SELECT 1) TO 'stolen.csv'; --",
+    '"; DROP VIEW enriched_events; --',
+    "$$ UNLOAD ('select 1') $$",
+    "x' OR '1'='1",
+    "`id`; $(id) %s ? {0} \\",
+]
+FORMULAS = [
+    "=HYPERLINK(\"http://example.com\",\"x\")", "+1+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(1+1)",
+    "x,=1+1", "x;=1+1", 'x,"=1+1', "'=1+1", "＝1+1", "|=1+1",
+]  # fmt: skip
+
+
+def event(click_id: str, **changes: Any) -> dict[str, Any]:
+    """An event of this moment that keeps the contract but for its changes."""
+    members: dict[str, Any] = json.loads(event_text(datetime.now(UTC), click_id, **changes))
+    return members
+
+
+def test_door_spoofed_client_ip(start_platform: Start) -> None:
+    platform = start_platform(CLICKSTREAM_TRUST_PAYLOAD_IP="0")
+    claims = {"x-forwarded-for": RIVERSIDE, "forwarded": f"for={RIVERSIDE}", "x-real-ip": RIVERSIDE}
+    forged = {"record_id": "f" * 32, "arrival_timestamp": "2020-01-01T00:00:00.000000Z", "client_ip": RIVERSIDE}
+    columns = {"country": "US", "name": "Mallory", "missing_reasons": "", "enrichment_version": "9"}
+    assert platform.post(event("claimed"), **claims).status_code == 200
+    assert platform.post(event("forged", **forged, **columns), **claims).status_code == 200
+    assert platform.post({**forged, "event": event("enveloped")}).status_code == 400
+    platform.expect_invariant()
+    rows = platform.query("SELECT click_id, record_id, user_ip, country, name, extra FROM enriched_events ORDER BY 1")
+    assert [(row["click_id"], row["user_ip"], row["country"]) for row in rows] == [
+        ("claimed", LOOPBACK, None), ("forged", LOOPBACK, None),
+    ]  # fmt: skip
+    assert [row["record_id"] for row in rows] == platform.accepted
+    assert rows[0]["name"] == rows[1]["name"] != "Mallory"
+    assert json.loads(rows[1]["extra"]) == {**forged, **columns, "user_ip": RIVERSIDE}
+
+
+class Ipinfo(ThreadingHTTPServer):
+    """ipinfo.io's batch endpoint on loopback, with what it was asked. An address ending in .9 sends one elsewhere."""
+
+    daemon_threads = True
+
+    def __init__(self, elsewhere: str = "") -> None:
+        super().__init__((LOOPBACK, 0), _IpinfoHandler)
+        self.elsewhere = elsewhere
+        self.asked: list[str] = []
+        self.paths: set[str] = set()
+        self.url = f"http://{LOOPBACK}:{self.server_port}"
+        Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _IpinfoHandler(BaseHTTPRequestHandler):
+    server: Ipinfo
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.asked += asked
+        self.server.paths.add(self.path)
+        body = json.dumps({ip: {"country": "US", "city": "Mountain View"} for ip in asked}).encode()
+        if self.server.elsewhere and any(ip.endswith(".9") for ip in asked):
+            self.send_response(307)
+            self.send_header("location", f"{self.server.elsewhere}/batch")
+        else:
+            self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Ipinfo]:
+    with Ipinfo() as server:
+        yield server
+
+
+@pytest.fixture
+def ipinfo(elsewhere: Ipinfo) -> Iterator[Ipinfo]:
+    with Ipinfo(elsewhere.url) as server:
+        yield server
+
+
+INSIDE = [
+    "127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:169.254.169.254", "fe80::1%eth0", "fc00::1", "0.0.0.0",
+    "224.0.0.1", "255.255.255.255", "192.0.2.1", "100.64.0.1",
+]  # fmt: skip
+NO_ADDRESS = [
+    "0x7f.1", "2130706433", "127.1", "localhost", "http://169.254.169.254/latest/meta-data", "8.8.8.8/../../user",
+    "8.8.8.8#@example.com", "8.8.8.8:80", "[2607:f8b0::1]", " 8.8.8.8", "８.８.８.８", "8.8.8.8,1.1.1.1", "*",
+]  # fmt: skip
+
+
+def test_door_ssrf_and_quota_through_user_ip(start_platform: Start, ipinfo: Ipinfo, elsewhere: Ipinfo) -> None:
+    platform = start_platform(IPINFO_TOKEN="a-token", IPINFO_URL=ipinfo.url)
+    hostile = [event(f"hostile-{ip}", user_ip=ip) for ip in (*INSIDE, *NO_ADDRESS)]
+    assert platform.post(hostile).status_code == 200
+    assert platform.post(event("split", user_ip="8.8.8.8\r\nHost: example.com")).status_code == 400
+    for number in range(10):  # the same user, so that batch follows batch
+        same = [event(f"same-{number}-{each}", user_ip="8.8.8.8") for each in range(50)]
+        assert platform.post(same).status_code == 200
+        platform.wait_delivered()
+    assert platform.post(event("redirected", user_ip="9.9.9.9")).status_code == 200
+    platform.expect_invariant()
+    assert ipinfo.paths == {"/batch"}
+    assert all(ip_address(ip).is_global for ip in ipinfo.asked)
+    assert 1 <= ipinfo.asked.count("8.8.8.8") <= 2, "once by each process that needs it, if they need it at one time"
+    assert "9.9.9.9" in ipinfo.asked
+    assert elsewhere.asked == []
+    rows = platform.query(
+        "SELECT user_ip, country, missing_reasons AS why FROM enriched_events WHERE user_ip <> '8.8.8.8' ORDER BY 1"
+    )
+    reasons = {row["user_ip"]: row["why"].rpartition("place:")[2] for row in rows}
+    assert reasons.pop("9.9.9.9") == "lookup_failed"
+    assert {ip for ip, reason in reasons.items() if reason == "private_address"} == set(INSIDE) - {"fe80::1%eth0"}
+    assert {ip for ip, reason in reasons.items() if reason == "invalid_address"} == {*NO_ADDRESS, "fe80::1%eth0"}
+
+
+def test_door_sql_injection(platform: Platform) -> None:
+    hostile = [event(text, user_id=text, pixel_id=text, event_name="ViewContent", user_ip=text) for text in INJECTIONS]
+    assert platform.post(hostile).status_code == 200
+    signed_up = [_sign_up(platform, text) for text in INJECTIONS]
+    assert platform.post([event(f"of-{number}", user_id=number) for number in signed_up]).status_code == 200
+    platform.expect_invariant()
+    texts = sorted(INJECTIONS)
+    for table in ("enriched_events", "flattened_events", "high_intent_views"):
+        found = platform.query(f"SELECT user_id, click_id FROM {table} WHERE user_id = click_id")
+        assert sorted(row["user_id"] for row in found) == texts, table
+    found = platform.query("SELECT user_id, name FROM actions_by_customer")
+    names = {row["user_id"]: row["name"] for row in found}
+    assert [names[number] for number in signed_up] == INJECTIONS
+    assert names.keys() >= set(texts)
+    listed = platform.run("customers", "list")
+    assert all(number in listed for number in signed_up)
+    hostile_file = platform.home / "identities'; DROP VIEW raw_events; --"
+    hostile_file.write_text("'); DROP VIEW raw_events; --\n")
+    lost = json.loads(platform.run("verify", "--open", "--acknowledged", str(hostile_file), "--json", status=1))
+    assert [verdict["broken"] for verdict in lost.values() if verdict["broken"]] == [1]
+    assert not list(platform.home.rglob("stolen.csv"))
+
+
+def _sign_up(platform: Platform, name: str) -> str:
+    """Sign a customer up; the user_id."""
+    said = platform.run("customers", "add", f"--name={name}", f"--pixel={name}")
+    number, _, signed = said.removeprefix("customer ").partition(": ")
+    assert signed.rstrip("\n") == name
+    return number
+
+
+def test_door_csv_formulas(platform: Platform) -> None:
+    assert platform.post([event(f"csv-{text}", user_id=text, note=text) for text in FORMULAS]).status_code == 200
+    signed_up = [_sign_up(platform, text) for text in FORMULAS]
+    assert platform.post([event(f"csv-{number}", user_id=number) for number in signed_up]).status_code == 200
+    platform.put([f"x,=1;{text}".encode() for text in FORMULAS])
+    platform.expect_invariant()
+    unloaded = list((platform.lake / "aggregated").rglob("*.csv"))
+    assert unloaded
+    for file in unloaded:
+        assert formulas(file.read_text()) == [], file
+    for table in ("enriched_events", "flattened_events", "actions_by_customer", "failed_events", "raw_events"):
+        written = platform.run("query", "--format", "csv", f"SELECT * FROM {table}")
+        assert written.count("\n") > len(FORMULAS)
+        assert formulas(written) == [], table
+    found = {row["user_id"]: row["name"] for row in platform.query("SELECT user_id, name FROM actions_by_customer")}
+    assert found.keys() >= set(FORMULAS)
+    assert [found[number] for number in signed_up] == FORMULAS
+
+
+def test_door_oversized_deep_compressed(platform: Platform) -> None:
+    good = event("beside-a-bomb")
+    deep = b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1)
+    bomb = gzip.compress(bytes(200_000_000))
+    compressed = {"content-encoding": "gzip"}
+    before = psutil.Process(platform.pid("collector")).memory_info().rss
+    assert platform.post(bytes(10 * MAX_BODY_BYTES)).status_code == 413
+    assert _post_endlessly(platform) == 413
+    for _ in range(20):
+        assert platform.post(bomb, **compressed).status_code == 413
+    assert platform.post(gzip.compress(bomb), **compressed).status_code == 400
+    assert platform.post(b"[" * 500_000).status_code == 400
+    assert platform.post(b"[" + b"{}," * 300_000 + b"{}]").status_code == 413
+    assert platform.post(json.dumps(good)[:-1].encode() + b', "note": ' + deep + b"}").status_code == 400
+    assert platform.post({**good, "note": "x" * 70_000}).status_code == 400
+    assert platform.post(b'{"a": ' + b"9" * 900_000 + b"}").status_code == 400
+    assert psutil.Process(platform.pid("collector")).memory_info().rss - before < 100_000_000
+    assert platform.post(good).status_code == 200
+    records = [deep * 5000, b'{"a":' * 200_000, bomb, b'"' + b"x" * 900_000 + b'"', b"9" * 900_000]
+    for record in records:  # past the collector: a record of Kinesis may hold a MiB
+        platform.put([record])
+    platform.expect_invariant()
+    failed = platform.query("SELECT record_id, type FROM failed_events WHERE octet_length(raw_data) > 100_000")
+    assert {row["record_id"] for row in failed} == set(platform.accepted[-len(records) :])
+    assert {row["type"] for row in failed} == {"size_violation"}
+
+
+def _post_endlessly(platform: Platform) -> int:
+    """Send a body of a length that is not said; the answer's status."""
+    url = f"{platform.settings.collector_url}/events"
+    return httpx.post(url, content=itertools.repeat(bytes(65_536), 160), trust_env=False).status_code
+
+
+def test_door_public_endpoint_abuse(start_platform: Start, tmp_path: Path) -> None:
+    keys = {
+        "the-flooder": {"pixel_id": "fytil06mrm", "events_per_second": 100},
+        "the-neighbour": {"pixel_id": "fytil06mrm"},
+    }
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(keys))
+    platform = start_platform(CLICKSTREAM_API_KEYS=str(file), CLICKSTREAM_REQUESTS_PER_SECOND="20")
+    flood = [event(f"flood-{number}") for number in range(400)]
+    answers = [platform.post(flood, **{"x-api-key": "the-flooder"}) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 429, 429, 429, 429]
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 4
+    assert platform.post(event("neighbour"), **{"x-api-key": "the-neighbour"}).status_code == 200
+    assert platform.post({**event("other"), "pixel_id": "other"}, **{"x-api-key": "the-neighbour"}).status_code == 400
+    assert platform.post(event("keyless")).status_code == 401
+    assert platform.post(event("guessed"), **{"x-api-key": "the-neighbor"}).status_code == 401
+
+    url = f"{platform.settings.collector_url}/events"
+    started = time.monotonic()
+    with httpx.Client(trust_env=False) as client:
+        statuses = [client.post(url, content=b"{", headers={"x-api-key": f"guess-{n}"}).status_code for n in range(300)]
+    allowed = 20 * (1 + time.monotonic() - started)
+    assert statuses.count(401) <= allowed + 1
+    assert statuses.count(429) == 300 - statuses.count(401)
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2"), trust_env=False) as other:
+        body = json.dumps(event("other-address"))
+        answer = other.post(url, content=body, headers={"x-api-key": "the-neighbour"})
+    assert answer.status_code == 200
+    platform.accepted += answer.json()["record_ids"]
+    assert platform.expect_invariant()["raw"] == 402
