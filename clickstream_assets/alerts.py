@@ -18,7 +18,7 @@ from streaming.runtime.health.report import measure
 from streaming.settings import Settings
 
 RUN_FAILED = "run_failed"
-MOST_POSTS = 20
+MOST_POSTS = 10
 MOST_RUNS = 100
 
 

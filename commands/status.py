@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 import msgspec
+from rich.box import SIMPLE, SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -204,17 +205,19 @@ def _nothing_runs(home: Path) -> str:
 
 
 def _alerts(alerts: Iterable[Alert]) -> Table:
-    table = Table("alert", "what is wrong", "what to do")
+    table = Table.grid(padding=(0, 1))
     for alert in alerts:
-        table.add_row(Text(alert.name, STYLES[alert.severity]), alert.summary, alert.advice)
+        table.add_row(Text(alert.name, STYLES[alert.severity]), alert.summary)
+        table.add_row("", Text(alert.advice, "italic"))
     return table
 
 
 def _figures(report: Report) -> Table:
     health, ledger = report.health, report.health.ledger
-    table = Table(show_header=False)
-    table.add_row("ingest", _ingest(health.stream, report.refused_per_second))
-    table.add_row("delivery", _delivery(health.stream))
+    table = Table(show_header=False, box=SIMPLE)
+    if health.processes:
+        table.add_row("ingest", _ingest(health.stream, report.refused_per_second))
+        table.add_row("delivery", _delivery(health.stream))
     table.add_row("ledger", ", ".join(f"{ledger.hours.get(state, 0)} hours {state}" for state in STATES))
     table.add_row("last sealed", f"{ledger.last_sealed:%Y-%m-%d %H:00}" if ledger.last_sealed else "none yet")
     for name, hours in (("red", ledger.red), ("overdue", ledger.overdue), ("degraded", ledger.degraded)):
@@ -250,28 +253,27 @@ def _recent(recent: Recent) -> str:
 
 
 def _backlog(backlog: Iterable[ShardBacklog]) -> Table:
-    table = Table("stream", "consumer", "records behind, by shard", "oldest, s", "lost")
+    table = Table("consumer", "records behind", "oldest, s", "lost", box=SIMPLE_HEAD)
     for (stream, consumer), rows in groupby(backlog, key=attrgetter("stream", "consumer")):
         shards = list(rows)
         table.add_row(
-            stream,
-            consumer,
-            "  ".join(f"{shard.records:,}" for shard in shards),
-            "  ".join(f"{shard.oldest_age_seconds:,.1f}" for shard in shards),
+            f"{consumer} of {stream}",
+            " ".join(f"{shard.records:,}" for shard in shards),
+            " ".join(f"{shard.oldest_age_seconds:,.0f}" for shard in shards),
             f"{sum(shard.lost_records + shard.trimmed_unread for shard in shards):,}",
         )
     return table
 
 
 def _processes(running: Mapping[str, Process]) -> Table:
-    table = Table("process", "pid", "state")
+    table = Table("process", "pid", "state", box=SIMPLE_HEAD)
     for name, process in running.items():
         table.add_row(name, str(process.pid), Text(process.state, "" if process.state == "ready" else "bold red"))
     return table
 
 
 def _addresses(addresses: Mapping[str, str]) -> Table:
-    table = Table("address", "")
+    table = Table("address", "", box=SIMPLE_HEAD)
     for name, address in addresses.items():
         table.add_row(name, address)
     return table

@@ -154,7 +154,7 @@ CONDITIONS: Sequence[Condition] = (
         "critical",
         ledger_red,
         "Flattening waits for these hours. The table ledger_deficits names the records; "
-        "backfill enriched_events for the hours, see docs/operations.md.",
+        "backfill enriched_events for the hours with from_raw, see docs/operations.md.",
     ),
     Condition(
         "hour_overdue",
@@ -187,7 +187,7 @@ CONDITIONS: Sequence[Condition] = (
         "records_lost",
         "warning",
         records_lost,
-        "The events themselves are in the lake. Rebuild what the consumer keeps from there, see docs/operations.md.",
+        "The events themselves are in the lake. Materialize the asset last_access; see docs/operations.md.",
     ),
     Condition(
         "failures_high",
@@ -199,7 +199,7 @@ CONDITIONS: Sequence[Condition] = (
         "degraded_high",
         "warning",
         degraded_high,
-        "Geolocation, the cache or MySQL was away. Once it is back, the repair job fills these hours.",
+        "Geolocation, the cache or MySQL was away. Once it is back, the job repair_degraded_hours fills these hours.",
     ),
     Condition(
         "disk_nearly_full",

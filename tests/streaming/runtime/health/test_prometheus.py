@@ -1,6 +1,7 @@
 """The metrics endpoint as a process: what Prometheus reads, and that it answers whatever is down."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,9 +9,11 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -147,6 +150,21 @@ def test_it_answers_while_the_collector_is_stopped_and_gone(endpoint: Endpoint, 
     collector.process.kill()
     collector.process.wait()
     assert endpoint.values("clickstream_up", "component") == {"collector": 0, "stream": 1}
+
+
+def test_the_documented_rules_are_about_metrics_that_are_served(endpoint: Endpoint) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    scraping, rules = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    served = {sample.name for family in endpoint.families().values() for sample in family.samples}
+
+    [job] = scraping["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [urlsplit(load_settings({}).metrics_url).netloc]}]
+    [group] = rules["groups"]
+    for rule in group["rules"]:
+        assert (
+            {"alert", "expr", "for", "annotations"} <= rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+        )
+        assert set(re.findall(r"clickstream_\w+", rule["expr"])) <= served
 
 
 def test_sigterm_ends_it_well(endpoint: Endpoint) -> None:
