@@ -88,7 +88,8 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "streaming/runtime/delivery_stream.py",
         "nothing is acknowledged before its files are written",
         "            until_done(partial(self._lake.publish, path, data), stop)\n",
-        "            try:\n                self._lake.publish(path, data)\n            except OSError:\n                continue\n",
+        "            try:\n                self._lake.publish(path, data)\n"
+        "            except OSError:\n                continue\n",
     ),
     Mechanism(
         10,

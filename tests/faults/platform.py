@@ -166,6 +166,17 @@ class Platform:
             yield server
 
     @contextmanager
+    def stream_takes_no_writes(self) -> Iterator[None]:
+        """The stream's Redis lets everybody read and nobody write; what they wanted to write is never written."""
+        with self.stream_server() as server:
+            server.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+            try:
+                yield
+            finally:
+                server.execute_command("CLIENT", "KILL", "TYPE", "normal")
+                server.execute_command("CLIENT", "UNPAUSE")
+
+    @contextmanager
     def cache_server(self) -> Iterator[redis.Redis]:
         """A connection to the cache's Redis."""
         with redis.Redis.from_url(self.settings.cache_redis_url, decode_responses=True) as server:

@@ -55,14 +55,11 @@ def test_08_killed_after_the_redis_write_before_the_checkpoint(platform: Platfor
         ),
         key=user,
     )
-    with platform.stream_server() as stream:
-        stream.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    with platform.stream_takes_no_writes():
         platform.resume("consumers")
         platform.wait(lambda: bool(_users(platform, [user])[0]), 20)
         written = _users(platform, [user])
         platform.kill("consumers")
-        stream.execute_command("CLIENT", "KILL", "TYPE", "normal")  # or what the dead had asked for would still be done
-        stream.execute_command("CLIENT", "UNPAUSE")
     assert _last_access_checkpoint(platform, user) == before
     platform.wait_delivered()
     assert _last_access_checkpoint(platform, user) != before
@@ -110,13 +107,16 @@ def test_10_retries_exhausted(platform: Platform) -> None:
 def _store_down(platform: Platform) -> Iterator[None]:
     """Nothing can be written under `failed` of the lake."""
     store, away = platform.lake / "failed", platform.lake / ".failed"
+    platform.lake.mkdir(exist_ok=True)
     if store.exists():
         store.rename(away)
     store.touch()
-    yield
-    store.unlink()
-    if away.exists():
-        away.rename(store)
+    try:
+        yield
+    finally:
+        store.unlink()
+        if away.exists():
+            away.rename(store)
 
 
 @contextmanager
@@ -124,8 +124,10 @@ def _unwritable(platform: Platform, user: str) -> Iterator[None]:
     """The key of a user holds what `last_access` cannot write to."""
     with platform.cache_server() as cache:
         cache.set(f"user:{user}", "no hash")
-        yield
-        cache.delete(f"user:{user}")
+        try:
+            yield
+        finally:
+            cache.delete(f"user:{user}")
 
 
 def _users(platform: Platform, users: list[str]) -> list[dict[str, str]]:
