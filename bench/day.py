@@ -9,10 +9,11 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import duckdb
@@ -29,6 +30,8 @@ HOURS = [DAY + timedelta(hours=hour) for hour in range(24)]
 ARRIVAL_HOURS = [*HOURS, DAY + timedelta(days=1)]
 MEMORY_LIMIT_BYTES = 600_000_000
 MOST_BYTES = 1_000_000_000
+
+Answer = TypeVar("Answer")
 
 
 class Measurement(NamedTuple):
@@ -48,23 +51,23 @@ def measure_day(events: int) -> dict[str, Measurement]:
     with tempfile.TemporaryDirectory(prefix="clickstream-bench-") as folder:
         home = Path(folder)
         lake = Lake(home / "lake")
-        land(lake, HOURS, events, MEMORY_LIMIT_BYTES)
-        taken = {step: _measured(home, step) for step in STEPS}
+        _in_own_process(land, lake, HOURS, events, MEMORY_LIMIT_BYTES)
+        taken = {step: _in_own_process(_measure, home, step) for step in STEPS}
         _check(lake, events)
     return taken
 
 
-def _measured(home: Path, step: str) -> Measurement:
+def _in_own_process(work: Callable[..., Answer], *arguments: Any) -> Answer:
     # Not a Pool, which ends its processes with SIGTERM: Dagster takes that for Ctrl-C.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_measure, home, step).result()
+        return process.submit(work, *arguments).result()
 
 
 def _measure(home: Path, step: str) -> Measurement:
     hours = ARRIVAL_HOURS if step in ("failed", "seal", "ledger") else HOURS
     wall, cpu = time.perf_counter(), time.process_time()
     materialize(home, step, hours)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # at least what the parent had: it stays small
     return Measurement(time.perf_counter() - wall, time.process_time() - cpu, peak)
 
 
