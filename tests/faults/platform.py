@@ -254,10 +254,11 @@ class Platform:
         """Wait until every consumer has done what is on the stream."""
         self.wait(self._nothing_behind, seconds)
 
-    def behind(self, consumer: str) -> int:
-        """How many records of the events' stream a consumer has before it."""
+    def behind(self, consumer: str, key: str | None = None) -> int:
+        """How many records of the events' stream a consumer has before it; with a key, in that key's shard."""
         with closing(self.stream()) as stream:
-            return sum(backlog.records for backlog in stream.backlog(consumer).values())
+            backlogs = stream.backlog(consumer)
+            return sum(backlogs[shard].records for shard in ([stream._shard_of(key)] if key else backlogs))
 
     def materialize(self, seconds: float = 180) -> dict[str, Any]:
         """`./run materialize`, once everything is delivered: its summary."""

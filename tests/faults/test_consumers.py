@@ -79,10 +79,9 @@ def test_09_the_store_of_failed_events_is_down(platform: Platform) -> None:
     with _store_down(platform), _unwritable(platform, poisoned):
         platform.put([b'{"click_id": "unkept-1"', event_text(now, "unkept-2", user_id=poisoned)], key=poisoned)
         platform.put([event_text(now, "unkept-beside", user_id=healthy)], key=healthy)
-        shard = platform.shard_of(healthy)
-        platform.wait(lambda: all(_behind(platform, shard, name) == 0 for name in ("delivery", "last_access")))
-        shard = platform.shard_of(poisoned)
-        assert [_behind(platform, shard, name) for name in ("delivery", "last_access")] == [2, 2]
+        consumers = ("delivery", "last_access")
+        platform.wait(lambda: all(platform.behind(consumer, healthy) == 0 for consumer in consumers))
+        assert [platform.behind(consumer, poisoned) for consumer in consumers] == [2, 2]
         platform.kill("delivery", "consumers")
     platform.expect_invariant()
     assert _rows(platform, "unkept") == {"enriched": 2, "flattened": 2}
@@ -139,11 +138,6 @@ def _users(platform: Platform, users: list[str]) -> list[dict[str, str]]:
 def _last_access_checkpoint(platform: Platform, key: str) -> Any:
     with closing(platform.stream()) as stream:
         return stream.checkpoints("last_access")[platform.shard_of(key)].sequence_number
-
-
-def _behind(platform: Platform, shard: str, consumer: str) -> int:
-    with closing(platform.stream()) as stream:
-        return stream.backlog(consumer)[shard].records
 
 
 def _other_shard(platform: Platform, key: str, than: str) -> bool:

@@ -21,7 +21,7 @@ def test_13_the_transform_times_out_until_the_retries_end(start_platform: StartP
     now = datetime.now(UTC)
     platform.stop("cache-redis")
     platform.put(event_text(now, f"timed-out-{number}") for number in range(50))
-    platform.wait(lambda: any((platform.lake / "failed" / "enrichment").rglob("*.json.gz")), 40)
+    platform.wait(lambda: platform.behind("delivery") == 0)
     platform.resume("cache-redis")
     platform.expect_invariant()
     failed = platform.query("SELECT type, error_code, attempts, COUNT(*) AS n FROM failed_events GROUP BY ALL")
