@@ -54,8 +54,10 @@ def soak(
     The traffic has bad, late and doubled events. The platform is one of its own, in a temporary home, or in
     CLICKSTREAM_HOME if there is no lake yet. Ctrl-C ends the strikes early: the account and the report still come.
     """
-    is_temporary = "CLICKSTREAM_HOME" not in os.environ
-    home = _home_of_its_own()
+    if report is not None and not report.parent.is_dir():
+        raise click.UsageError(f"--report: there is no folder {report.parent}")
+    given = os.environ.get("CLICKSTREAM_HOME")
+    home = _own_home(given or tempfile.mkdtemp(prefix="clickstream-soak-"))
     seed = secrets.randbelow(2**31) if seed is None else seed
     options = replace(TRAFFIC, rate=rate, seed=seed)
     with stop_on_signals() as stop, _Bar(minutes) as bar:
@@ -65,11 +67,11 @@ def soak(
     click.echo(json.dumps(told.to_dict()) if as_json else told.to_markdown())
     if not told.holds:
         raise SupervisorError(f"a promise was broken; {home} has all of it")
-    if is_temporary:
+    if not given:
         shutil.rmtree(home)
 
 
-def _home_of_its_own() -> Path:
+def _own_home(folder: str) -> Path:
     """A home without a lake, for this process and those it starts.
 
     Raises:
@@ -77,7 +79,7 @@ def _home_of_its_own() -> Path:
     """
     for name in NOT_OURS:
         os.environ.pop(name, None)
-    os.environ.setdefault("CLICKSTREAM_HOME", tempfile.mkdtemp(prefix="clickstream-soak-"))
+    os.environ["CLICKSTREAM_HOME"] = folder
     settings = local_settings()
     if settings.lake.exists():
         raise SettingError(f"CLICKSTREAM_HOME: a soak needs a home of its own, and {settings.home} has a lake")
