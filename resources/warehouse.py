@@ -4,6 +4,7 @@ Here on DuckDB, in process and within a memory limit; on AWS the same statements
 SELECT (COPY, UNLOAD) is the engine's business and stands here; the SELECT is the project's and stands in a file.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -16,6 +17,8 @@ from streaming.domain.tables import Table
 from streaming.settings import ROOT
 
 ROW_GROUP_ROWS = 122_880
+# Sorting rows as wide as an event takes so much a thread, however much of it goes to disk.
+THREAD_BYTES = 150_000_000
 
 Answer = TypeVar("Answer")
 
@@ -27,9 +30,12 @@ _NEUTRALISED_FORMULA = FORMULA.replace(")(", ")'(")
 
 
 class Source(NamedTuple):
-    """Files that a statement reads as one table; no files make an empty, typed one."""
+    """Files that a statement reads as one table; no files make an empty, typed one.
 
-    table: Table
+    Files that were written on the way to an answer are of no declared table.
+    """
+
+    table: Table | None
     files: Sequence[Path]
 
 
@@ -75,18 +81,26 @@ def _replaced(column: str, pattern: str, replacement: str) -> str:
     return f"""regexp_replace("{column}", {quoted(pattern)}, {quoted(replacement)}, 'g') AS "{column}" """
 
 
-def duckdb_limits(memory_limit_bytes: int, temp_directory: Path) -> dict[str, Any]:
-    """Configuration of a DuckDB connection: what its buffers may take, and where the rest goes."""
-    return {"memory_limit": f"{memory_limit_bytes}B", "temp_directory": str(temp_directory)}
+def duckdb_limits(memory_limit_bytes: int, temp_directory: Path, threads: int | None = None) -> dict[str, Any]:
+    """Configuration of a DuckDB connection: what its buffers may take, and where the rest goes.
+
+    Args:
+        threads: how many to use; None: one per core, as far as each has the memory that it needs to spill.
+    """
+    affordable = max(1, memory_limit_bytes // THREAD_BYTES)
+    return {
+        "memory_limit": f"{memory_limit_bytes}B",
+        "temp_directory": str(temp_directory),
+        "threads": threads or min(affordable, os.cpu_count() or 1),
+    }
 
 
 class DuckDBWarehouse:
     """DuckDB in process. Each statement has a connection of its own, so threads do not meet."""
 
     def __init__(self, memory_limit_bytes: int, temp_directory: Path, threads: int | None = None) -> None:
-        self._config = duckdb_limits(memory_limit_bytes, temp_directory)
-        if threads:
-            self._config["threads"] = threads
+        self._config = duckdb_limits(memory_limit_bytes, temp_directory, threads)
+        self._config["preserve_insertion_order"] = False  # an ORDER BY decides where order matters
 
     def select(self, statement: str, parameters: Sequence[Any], sources: Sources) -> pa.Table:
         return self._run(sources, lambda connection: connection.execute(statement, list(parameters)).to_arrow_table())
@@ -159,10 +173,10 @@ def _identities(sources: Sources) -> list[tuple[int, int]]:
 
 def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.DuckDBPyRelation:
     files = [str(file) for file in source.files]
-    if not files:
+    if source.table and not files:
         return connection.sql(empty_select(source.table))
-    types = {column.name: column.type for column in source.table.columns}
-    if source.table.format == "json":
+    if source.table and source.table.format == "json":
+        types = {column.name: column.type for column in source.table.columns}
         return connection.read_json(files, columns=types, format="newline_delimited")  # type: ignore[arg-type]  # takes lists
     return connection.from_parquet(files)
 

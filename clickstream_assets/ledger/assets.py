@@ -9,7 +9,7 @@ from clickstream_assets.checks import Check, Verdict, evaluate_partitions
 from clickstream_assets.enriched.seal import has_arrivals
 from clickstream_assets.failed.collect import has_failures
 from clickstream_assets.freshness import HOURLY
-from clickstream_assets.ledger.balance import Balance, publish_balance
+from clickstream_assets.ledger.balance import Balance, first_deficits, publish_balance
 from clickstream_assets.metadata import Metadata, spark_bars, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
 from resources.event_stream import Delivery
@@ -18,6 +18,7 @@ from resources.warehouse import Warehouse
 from streaming.domain.tables import EVENT_LEDGER, LEDGER_DEFICITS
 
 BALANCE_CHECK = "every_record_is_accounted_for"
+CLICKS_CHECK = "clicks_agree"
 
 
 def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -35,7 +36,13 @@ def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition | dg.Asset
                 blocking=True,
                 partitions_def=partitions.hours,
                 description="The record_ids of raw are those of enriched and failed. One that is missing is red.",
-            )
+            ),
+            dg.AssetCheckSpec(
+                CLICKS_CHECK,
+                asset="event_ledger",
+                partitions_def=partitions.hours,
+                description="Rows of one click_id agree in what the client sent. Those that do not are kept, and told.",
+            ),
         ],
         group_name="enriched",
         kinds={"parquet", "duckdb"},
@@ -54,14 +61,17 @@ def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition | dg.Asset
         Open until every shard's delivery has passed the hour's end, then balanced or red.
         """
         progress = delivery.progress()
-        verdicts = {}
+        balanced, agreed = {}, {}
         for key in context.partition_keys:
             hour = hour_of_key(key)
             if has_arrivals(hour, lake) or has_failures(hour, lake):
                 balance = publish_balance(hour, lake, warehouse, progress)
                 context.add_asset_metadata(_metadata(balance), partition_key=key)
-                verdicts[key] = Verdict(balance.state != "red", _counts(balance))
-        yield from evaluate_partitions(context, [Check(BALANCE_CHECK, verdicts)])
+                balanced[key] = _balance_verdict(balance, lake)
+                agreed[key] = _clicks_verdict(balance)
+        yield from evaluate_partitions(
+            context, [Check(CLICKS_CHECK, agreed, blocking=False), Check(BALANCE_CHECK, balanced)]
+        )
 
     ledger_deficits = dg.AssetSpec(
         "ledger_deficits",
@@ -74,6 +84,31 @@ def ledger_assets(partitions: Partitions) -> list[dg.AssetsDefinition | dg.Asset
         metadata=table_metadata(LEDGER_DEFICITS),
     )
     return [event_ledger, ledger_deficits]
+
+
+def _balance_verdict(balance: Balance, lake: Lake) -> Verdict:
+    if balance.state != "red":
+        return Verdict(True, _counts(balance))
+    counts = {"missing": balance.missing_records, "unknown": balance.unknown_records}
+    first = first_deficits(balance.arrival_hour, lake)
+    told = (
+        f"{counts[side]:,} {side} ({', '.join(identities)}{', …' if counts[side] > len(identities) else ''})"
+        for side, identities in first.items()
+    )
+    identities = {f"first_{side}": ", ".join(some) for side, some in first.items()}
+    description = f"The hour does not balance: {'; '.join(told)}. Table ledger_deficits has all of them."
+    return Verdict(False, {**_counts(balance), **identities}, description)
+
+
+def _clicks_verdict(balance: Balance) -> Verdict:
+    if not balance.conflicting_clicks:
+        return Verdict(True, {"conflicting_clicks": 0})
+    examples = ", ".join(balance.conflict_examples)
+    return Verdict(
+        False,
+        {"conflicting_clicks": balance.conflicting_clicks, "examples": examples},
+        f"{balance.conflicting_clicks:,} click_ids stand with other content, such as {examples}.",
+    )
 
 
 def _counts(balance: Balance) -> Metadata:

@@ -1,6 +1,6 @@
 """The balance of an hour of arrival: the record_ids of raw against those of enriched and failed, as sets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +10,16 @@ import pyarrow.parquet as pq
 from clickstream_assets.enriched.raw import RAW_IDENTITIES
 from clickstream_assets.enriched.seal import GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
 from clickstream_assets.failed.collect import failures_changed_at, is_collected
+from clickstream_assets.ledger.clicks import compare_clicks
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake, modified_at, partition_file, written_at
 from resources.warehouse import Source, Warehouse, sql_file
-from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, RAW_EVENTS
+from streaming.domain.failures import CONSUMER_STAGES
+from streaming.domain.layout import hour_of
+from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, LEDGER_DEFICITS, RAW_EVENTS, Table
+from streaming.domain.validation import MAX_CLOCK_SKEW
+
+FEW = 5
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,6 +45,7 @@ class Balance(NamedTuple):
     repeated_deliveries: int
     repeated_clicks: int
     conflicting_clicks: int
+    conflict_examples: list[str]
     degraded_records: int
     failures_by_type: str
     touched_event_hours: list[TouchedHour]
@@ -55,20 +62,32 @@ def publish_balance(hour: datetime, lake: Lake, warehouse: Warehouse, progress: 
     closed = is_closed(hour, lake, progress) and is_collected(hour, lake)
     as_of = accounts_until(hour, lake) if closed else _nanoseconds(progress.caught_up_to or _NEVER)
     enriched = enriched_files(hour, lake)
-    previous, failed = lake.partition(EVENT_LEDGER, hour), lake.partition(FAILED_EVENTS, hour)
-    # A flush writes its raw copy first. Listed last, it is here for whatever of the flush was found above.
-    raw = lake.list_hour(RAW_EVENTS.prefix, hour)
-    in_flight = [file for file in raw if not progress.has_passed(file)]
-    sources = {
-        "raw_events": Source(RAW_IDENTITIES, raw),
-        "in_flight": Source(RAW_IDENTITIES, in_flight),
-        "enriched_events": Source(ENRICHED_EVENTS, enriched),
-        "failed_events": Source(FAILED_EVENTS, [failed] if failed else []),
-        "previous": Source(EVENT_LEDGER, [previous] if previous else []),
-    }
-    with lake.publishing(partition_file(EVENT_LEDGER, hour), as_of) as file:
-        warehouse.save(sql_file("ledger/event_ledger"), [_naive(hour), closed], sources, file, {})
-        return read_balances([file])[0]
+    clicks = compare_clicks(enriched, _elsewhere(hour, enriched, lake, warehouse) if closed else {}, lake, warehouse)
+    with lake.scratch() as scratch, lake.publishing(partition_file(EVENT_LEDGER, hour), as_of) as file:
+        sources = {
+            "identities": Source(None, [_identities(hour, enriched, lake, warehouse, progress, scratch)]),
+            "enriched_events": Source(ENRICHED_EVENTS, enriched),
+            "previous": _partition(EVENT_LEDGER, hour, lake),
+        }
+        warehouse.save(sql_file("ledger/event_ledger"), [_naive(hour), closed, *clicks], sources, file, {})
+        (balance,) = read_balances([file])
+        if balance.state == "red" or lake.partition(LEDGER_DEFICITS, hour):
+            # Before the ledger, whose date says that all is done.
+            _publish_deficits(balance, sources["identities"], lake, warehouse)
+    return balance
+
+
+def first_deficits(hour: datetime, lake: Lake) -> dict[str, list[str]]:
+    """The first few record_ids of an hour that are missing, and that are unknown."""
+    found: dict[str, list[str]] = {}
+    for side in ("missing", "unknown"):
+        rows = pq.read_table(
+            lake.path(partition_file(LEDGER_DEFICITS, hour)), columns=["record_id"], filters=[("side", "==", side)],
+            partitioning=None,
+        )  # fmt: skip
+        if rows.num_rows:
+            found[side] = rows["record_id"].slice(0, FEW).to_pylist()
+    return found
 
 
 def read_balances(files: Iterable[Path]) -> list[Balance]:
@@ -101,6 +120,58 @@ def _is_unbalanced(hour: datetime, lake: Lake) -> bool:
         lake.path(partition_file(table, hour)) for table in (EVENT_LEDGER, ENRICHED_EVENTS, FAILED_EVENTS)
     )
     return modified_at(ledger) != accounts_until(hour, lake) or written_at(ledger) < max(map(written_at, compared))
+
+
+def _identities(
+    hour: datetime,
+    enriched: Sequence[Path],
+    lake: Lake,
+    warehouse: Warehouse,
+    progress: DeliveryProgress,
+    scratch: Path,
+) -> Path:
+    """Every record_id of an hour and where it stands, as a file."""
+    failed = _partition(FAILED_EVENTS, hour, lake)
+    # A flush writes its raw copy first. Listed last, it is here for whatever of the flush was found before.
+    raw = lake.list_hour(RAW_EVENTS.prefix, hour)
+    sources = {
+        "raw_events": Source(RAW_IDENTITIES, raw),
+        "in_flight": Source(RAW_IDENTITIES, [file for file in raw if not progress.has_passed(file)]),
+        "enriched_events": Source(ENRICHED_EVENTS, enriched),
+        "failed_events": failed,
+    }
+    file = scratch / "identities.parquet"
+    warehouse.save(sql_file("ledger/identities"), [list(CONSUMER_STAGES)], sources, file, {})
+    return file
+
+
+def _elsewhere(
+    hour: datetime, enriched: Sequence[Path], lake: Lake, warehouse: Warehouse
+) -> dict[datetime, list[Path]]:
+    """The other hours of arrival that the ledger found rows in of the event hours that this one touches."""
+    sources = {"enriched_events": Source(ENRICHED_EVENTS, enriched)}
+    found = warehouse.select(sql_file("ledger/touched_event_hours"), [], sources)["event_hour"].to_pylist()
+    touched = {event_hour.replace(tzinfo=UTC) for event_hour in found}
+    first = hour_of(min(touched, default=hour) - MAX_CLOCK_SKEW)
+    others = [other for other in lake.hours(EVENT_LEDGER.prefix) if other >= first and other != hour]
+    balances = read_balances(lake.path(partition_file(EVENT_LEDGER, other)) for other in others)
+    return {
+        balance.arrival_hour: enriched_files(balance.arrival_hour, lake)
+        for balance in balances
+        if any(event_hour.events and event_hour.event_hour in touched for event_hour in balance.touched_event_hours)
+    }
+
+
+def _publish_deficits(balance: Balance, identities: Source, lake: Lake, warehouse: Warehouse) -> None:
+    """Write what keeps an hour from balancing; no rows, where nothing does any more."""
+    parameters = [_naive(balance.arrival_hour), balance.state == "red"]
+    with lake.publishing(partition_file(LEDGER_DEFICITS, balance.arrival_hour)) as file:
+        warehouse.save(sql_file("ledger/ledger_deficits"), parameters, {"identities": identities}, file, {})
+
+
+def _partition(table: Table, hour: datetime, lake: Lake) -> Source:
+    file = lake.partition(table, hour)
+    return Source(table, [file] if file else [])
 
 
 def _balance(row: dict[str, Any]) -> Balance:

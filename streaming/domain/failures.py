@@ -14,6 +14,10 @@ class FailureType(StrEnum):
     PROCESSING_FAILED = "processing_failed"
 
 
+# The Lambdas that read the stream beside delivery: what fails in one of them is delivered all the same.
+CONSUMER_STAGES = ("last_access", "high_intent")
+
+
 class Fault(NamedTuple):
     """One fault of one event. `field` is a JSON Pointer into the event, empty for the event as a whole."""
 

@@ -137,6 +137,7 @@ EVENT_LEDGER = Table(
         Column("repeated_deliveries", "BIGINT", "deliveries of a record_id beyond its first"),
         Column("repeated_clicks", "BIGINT", "rows whose click_id stands in the hour already"),
         Column("conflicting_clicks", "BIGINT", "click_ids that stand with other content in the event hours touched"),
+        Column("conflict_examples", "VARCHAR[]", "the first few of these click_ids"),
         Column("degraded_records", "BIGINT", "enriched rows that lack a name or a place because a look-up failed"),
         Column("failures_by_type", "VARCHAR", "JSON object of failure type to records"),
         Column(
