@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ Metadata = dict[str, Any]
 PREVIEW_ROWS = 5
 _BARS = "▁▂▃▄▅▆▇█"
 _LONGEST_CELL = 60
+# What a client sent must not become a link, or an image that a browser fetches from elsewhere.
+_MARKDOWN = re.compile(r"[!-/:-@\[-`{-~]")
 
 
 def table_metadata(table: Table) -> Metadata:
@@ -57,8 +60,8 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
     """Rows as a Markdown table; long cells are cut."""
     if not rows:
         return dg.MetadataValue.md("no rows")
-    lines = [_line(rows[0]), _line(["---"] * len(rows[0])), *(_line(row.values()) for row in rows[:PREVIEW_ROWS])]
-    return dg.MetadataValue.md("\n".join(lines))
+    rule = f"|{' --- |' * len(rows[0])}"
+    return dg.MetadataValue.md("\n".join([_line(rows[0]), rule, *(_line(row.values()) for row in rows[:PREVIEW_ROWS])]))
 
 
 def spark_bars(counts: Sequence[int]) -> str:
@@ -68,7 +71,7 @@ def spark_bars(counts: Sequence[int]) -> str:
 
 
 def _line(cells: Any) -> str:
-    shown = (_text(cell)[:_LONGEST_CELL].replace("|", "\\|").replace("\n", " ") for cell in cells)
+    shown = (_MARKDOWN.sub(r"\\\g<0>", " ".join(_text(cell)[:_LONGEST_CELL].split())) for cell in cells)
     return f"| {' | '.join(shown)} |"
 
 

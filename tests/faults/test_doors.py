@@ -3,18 +3,23 @@
 import gzip
 import itertools
 import json
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
+import pymysql
 import pytest
+import redis
 
 from streaming.domain.json_text import MAX_DEPTH
 from streaming.runtime.collector.request_body import MAX_BODY_BYTES
@@ -22,12 +27,14 @@ from streaming.runtime.servers import LOOPBACK
 from tests.faults.platform import Platform
 from tests.landing import event_text
 from tests.spreadsheet import formulas
+from tests.streaming.redis_server import RedisServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 Start = Callable[..., Platform]
 
 RIVERSIDE = "169.235.214.44"
+LISTENERS = ("stream-redis", "cache-redis", "mariadb", "collector", "dagster-code", "dagster-webserver")
 INJECTIONS = [
     "Robert'); DROP TABLE customers; --",
     "'; COPY (SELECT 1) TO 'stolen.csv'; --",
@@ -261,3 +268,200 @@ def test_door_public_endpoint_abuse(start_platform: Start, tmp_path: Path) -> No
     assert answer.status_code == 200
     platform.accepted += answer.json()["record_ids"]
     assert platform.expect_invariant()["raw"] == 402
+
+
+PASSWORDS = {"stream": "stream-password-77", "cache": "cache-password-77", "mysql": "mysql-password-77"}
+KEY, OTHER_KEY, TOKEN = "key-of-the-shop-77", "key-that-is-none-77", "token-of-ipinfo-77"
+PAYLOAD = "4929-payload-77"
+FAKE = PAYLOAD + '\n{"level":"critical","process":"collector","message":"faked-77"}\r\n\x1b[31mfaked-77\x1b[0m'
+
+
+@pytest.fixture
+def guarded(start_platform: Start, tmp_path: Path, servers_environment: Mapping[str, str]) -> Iterator[Platform]:
+    """A platform on servers that ask for passwords, with API keys and a token."""
+    (tmp_path / "keys.json").write_text(json.dumps({KEY: {"pixel_id": "fytil06mrm"}}))
+    stream, cache = RedisServer(tmp_path / "stream"), RedisServer(tmp_path / "cache")
+    with stream, cache, Ipinfo() as ipinfo, _shop(servers_environment["MYSQL_URL"]) as mysql_url:
+        yield start_platform(
+            REDIS_URL=_with_password(stream, PASSWORDS["stream"]),
+            CACHE_REDIS_URL=_with_password(cache, PASSWORDS["cache"]),
+            MYSQL_URL=mysql_url,
+            CLICKSTREAM_API_KEYS=str(tmp_path / "keys.json"),
+            IPINFO_TOKEN=TOKEN,
+            IPINFO_URL=ipinfo.url,
+        )
+
+
+def _with_password(server: RedisServer, password: str) -> str:
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("requirepass", password)
+    return server.url.replace("//", f"//:{password}@")
+
+
+@contextmanager
+def _shop(url: str) -> Iterator[str]:
+    """A database of its own on a MariaDB, and a user with a password who may do everything there."""
+    server = urlsplit(url)
+    with closing(pymysql.connect(host=LOOPBACK, port=server.port or 3306, user="root")) as root:
+        root.cursor().execute("CREATE USER shop IDENTIFIED BY %s", (PASSWORDS["mysql"],))
+        root.cursor().execute("GRANT ALL ON doors.* TO shop")
+        yield f"mysql://shop:{PASSWORDS['mysql']}@{LOOPBACK}:{server.port}/doors"
+        root.cursor().execute("DROP USER shop")
+        root.cursor().execute("DROP DATABASE doors")
+
+
+def test_door_log_injection_and_payloads_in_logs(guarded: Platform) -> None:
+    keyed = {"x-api-key": KEY, "user-agent": PAYLOAD, "x-forwarded-for": PAYLOAD}
+    assert (
+        guarded.post(event(PAYLOAD, user_id=PAYLOAD, user_ip=PAYLOAD, note=FAKE, **{FAKE: FAKE}), **keyed).status_code
+        == 200
+    )
+    assert guarded.post(event(FAKE, user_id=FAKE, event_name=FAKE), **keyed).status_code == 400
+    assert guarded.post(f"<{FAKE}".encode(), **keyed).status_code == 400
+    assert guarded.post(PAYLOAD.encode(), **keyed, **{"content-encoding": "gzip"}).status_code == 400
+    assert guarded.post(event("no key"), **{"x-api-key": OTHER_KEY}).status_code == 401
+    url = guarded.settings.collector_url
+    one = json.dumps(event("beacon")).encode()
+    assert httpx.post(f"{url}/events", params={"key": KEY, "x": FAKE}, content=one, trust_env=False).status_code == 200
+    assert httpx.get(f"{url}/{PAYLOAD}%0a{PAYLOAD}", trust_env=False).status_code == 404
+    _say(guarded, b"GET /" + FAKE.encode() + b" HTTP/9.9\r\n" + FAKE.encode() + b"\r\n\r\n")
+    guarded.put(
+        [FAKE.encode(), json.dumps(event("x", user_id=FAKE)).encode(), one[:-1] + b',"x":"\xff' + FAKE.encode()]
+    )
+    _sign_up(guarded, PAYLOAD)
+    guarded.wait_delivered()
+    guarded.kill("collector", "delivery", "consumers")
+    guarded.wait_ready("collector", "delivery", "consumers")
+    guarded.materialize()
+    said = [guarded.log, guarded.run("status", status=1), guarded.run("customers", "list").replace(PAYLOAD, "")]
+    logs = said + _texts(guarded.home / "logs")
+    for text in (PAYLOAD, "faked-77", "\x1b"):
+        assert [log for log in logs if text in log] == [], text
+    # Dagster's storage holds previews of the tables, for people to see, but no secret.
+    for secret in (*PASSWORDS.values(), KEY, OTHER_KEY, TOKEN):
+        assert [log for log in (*logs, *_texts(guarded.home / "dagster")) if secret in log] == [], secret
+    for process in ("collector", "delivery", "consumers"):
+        lines = (guarded.home / "logs" / f"{process}.log").read_text().splitlines()
+        assert all({"time", "level", "process", "message"} <= json.loads(line).keys() for line in lines)
+    for process in _processes(guarded):
+        assert not any(secret in " ".join(process.cmdline()) for secret in (*PASSWORDS.values(), TOKEN))
+
+
+def _texts(folder: Path) -> list[str]:
+    """What the files of a folder hold."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert files
+    return [file.read_bytes().decode(errors="replace") for file in files]
+
+
+def _say(platform: Platform, request: bytes) -> None:
+    """Send bytes that need be no HTTP, and wait until the collector hangs up."""
+    address = urlsplit(platform.settings.collector_url)
+    with socket.create_connection((LOOPBACK, address.port or 80), timeout=20) as connection:
+        connection.sendall(request)
+        while connection.recv(65_536):
+            pass
+
+
+def _processes(platform: Platform) -> list[psutil.Process]:
+    """Every process of a platform: the supervisor, and all that came of it."""
+    supervisor = psutil.Process(platform.system["pid"])
+    return [supervisor, *supervisor.children(recursive=True)]
+
+
+@pytest.fixture(scope="module")
+def with_dagster(tmp_path_factory: pytest.TempPathFactory, geo_folder: Path) -> Iterator[Platform]:
+    home = tmp_path_factory.mktemp("dagster") / "home"
+    with Platform(home, dagster=True, GEOIP_DATABASE=str(geo_folder)) as running:
+        yield running
+
+
+def test_door_dagster_ui_bound_to_loopback(with_dagster: Platform) -> None:
+    listening = {
+        (process.pid, each.laddr.ip, each.laddr.port)
+        for process in _processes(with_dagster)
+        for each in process.net_connections("inet")
+        if each.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+    }
+    assert {process["pid"] for name, process in with_dagster.system["processes"].items() if name in LISTENERS} <= {
+        pid for pid, _, _ in listening
+    }
+    assert {ip.removeprefix("::ffff:") for _, ip, _ in listening} == {LOOPBACK}
+    elsewhere = [
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET and not ip_address(address.address).is_loopback
+    ]
+    for address in elsewhere:
+        for port in {port for _, _, port in listening}:
+            with socket.socket() as connection:
+                connection.settimeout(2)
+                assert connection.connect_ex((address, port)) != 0, f"{address}:{port}"
+
+
+LAUNCH = """
+mutation ($execution: ExecutionParams!) {
+  launchRun(executionParams: $execution) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+  }
+}
+"""
+BACKFILL = """
+mutation ($backfill: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfill) { __typename }
+}
+"""
+STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+def test_door_sql_injection_through_partition_keys(with_dagster: Platform) -> None:
+    with_dagster.post([event(f"partitioned-{number}") for number in range(10)])
+    with_dagster.expect_invariant()
+    before = _lake(with_dagster)
+    key = f"{datetime.now(UTC):%Y-%m-%d}"
+    ranged = {"dagster/asset_partition_range_start": key, "dagster/asset_partition_range_end": key + INJECTIONS[1]}
+    runs = [_launch(with_dagster, "events_by_country", ranged)]
+    for asset, text in itertools.product(("events_by_type", "enriched_events"), INJECTIONS[:3]):
+        backfill = {"assetSelection": [{"path": [asset]}], "partitionNames": [key + text]}
+        answer = _graphql(with_dagster, BACKFILL, backfill=backfill)
+        assert answer["launchPartitionBackfill"]["__typename"] != "LaunchBackfillSuccess"
+        runs.append(_launch(with_dagster, asset, {"dagster/partition": key + text}))
+    launched = [run for run in runs if run]
+    with_dagster.wait(lambda: all(_status(with_dagster, run) in ENDED for run in launched), 150)
+    assert all(_status(with_dagster, run) == "FAILURE" for run in launched)
+    assert _lake(with_dagster) == before
+    with_dagster.expect_invariant()
+
+
+def _launch(platform: Platform, asset: str, tags: Mapping[str, str]) -> str | None:
+    """Launch a run of an asset with these tags, as the UI does; its id, None where that is refused."""
+    location = {"repositoryLocationName": "clickstream", "repositoryName": "__repository__"}
+    execution = {
+        "selector": {**location, "jobName": "__ASSET_JOB", "assetSelection": [{"path": [asset]}]},
+        "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+    }
+    launched = _graphql(platform, LAUNCH, execution=execution)["launchRun"]
+    return launched["run"]["runId"] if "run" in launched else None
+
+
+def _status(platform: Platform, run: str) -> str:
+    status: str = _graphql(platform, STATUS, id=run)["runOrError"]["status"]
+    return status
+
+
+def _graphql(platform: Platform, query: str, **variables: Any) -> dict[str, Any]:
+    answer = httpx.post(
+        f"{platform.settings.dagster_url}/graphql",
+        json={"query": query, "variables": variables}, timeout=60, trust_env=False,
+    )  # fmt: skip
+    data: dict[str, Any] = answer.json()["data"]
+    return data
+
+
+def _lake(platform: Platform) -> dict[Path, bytes]:
+    """Every file that is seen in the lake, and what is in it."""
+    files = (file for file in platform.lake.rglob("[!.]*") if file.is_file())
+    return {file: file.read_bytes() for file in files}
