@@ -14,6 +14,7 @@ from clickstream_assets.flattened.assets import flattened_assets
 from clickstream_assets.freshness import latest_hours_are_present
 from clickstream_assets.ingestion.assets import ingestion_assets
 from clickstream_assets.jobs import JOBS
+from clickstream_assets.last_access import last_access
 from clickstream_assets.ledger.assets import ledger_assets
 from clickstream_assets.partitions import Partitions
 from clickstream_assets.schedules import SCHEDULES
@@ -43,7 +44,8 @@ def build_definitions(
     return dg.Definitions(
         assets=[
             *ingestion_assets(partitions),
-            *enriched_assets(partitions),
+            last_access,
+            *enriched_assets(partitions, settings.alert_degraded_share),
             *failed_assets(partitions),
             *ledger_assets(partitions),
             *flattened_assets(partitions),

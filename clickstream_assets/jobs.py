@@ -1,8 +1,10 @@
 """Jobs: what schedules and sensors launch. Hourly and daily partitions do not share one."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from clickstream_assets.aggregates.registry import AGGREGATES
+from clickstream_assets.enriched.assets import repair_degraded_hours
 from clickstream_assets.freshness import latest_hours_are_present
 
 SETTLE = "settle_arrivals"
@@ -10,9 +12,10 @@ BALANCE = ("failed_events", "event_ledger")  # what of it balances an hour witho
 FLATTEN = "flatten"
 AGGREGATE = "aggregate"
 REFRESH_USER_NAMES = "refresh_user_names"
+REBUILD_CACHE = "rebuild_cache"
 REFRESH_CATALOG = "refresh_catalog"
 
-JOBS = [
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     dg.define_asset_job(
         SETTLE,
         dg.AssetSelection.assets("enriched_events", "failed_events", "event_ledger")
@@ -24,6 +27,12 @@ JOBS = [
         AGGREGATE, [aggregate.name for aggregate in AGGREGATES], description="Days of event time: all aggregates."
     ),
     dg.define_asset_job(REFRESH_USER_NAMES, ["user_names"], description="Customers' names into the cache."),
+    dg.define_asset_job(
+        REBUILD_CACHE,
+        ["user_names", "last_access"],
+        description="Names from MySQL and last access from enriched events, into a cache that was wiped.",
+    ),
+    repair_degraded_hours,
     dg.define_asset_job(
         REFRESH_CATALOG,
         dg.AssetSelection.assets("catalog") | dg.AssetSelection.checks(latest_hours_are_present),

@@ -1,17 +1,21 @@
 """Schedules. They ask the lake what is due, so one that was missed is made up for by the next."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from clickstream_assets import pending
+from clickstream_assets.enriched.assets import repair_degraded_hours
+from clickstream_assets.enriched.repair import degraded_hours
 from clickstream_assets.jobs import AGGREGATE, BALANCE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
-from clickstream_assets.partitions import hour_ranges
-from clickstream_assets.requests import aggregate_requests, is_running, range_requests
+from clickstream_assets.partitions import hour_ranges, shown
+from clickstream_assets.requests import BECAUSE, aggregate_requests, is_running, range_requests
 from resources.event_stream import Delivery
 from resources.lake import Lake
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
+REPAIRED_ALONE = timedelta(days=7)
 
 
 @dg.schedule(job_name=SETTLE, cron_schedule="3-59/15 * * * *", default_status=RUNNING)
@@ -40,6 +44,15 @@ def aggregate_due_days(context: dg.ScheduleEvaluationContext, lake: dg.ResourceP
         yield from aggregate_requests(pending.days(lake), "these days are behind what is flattened")
 
 
+@dg.schedule(job=repair_degraded_hours, cron_schedule="40 * * * *", default_status=RUNNING)
+def repair_recent_hours(lake: dg.ResourceParam[Lake]) -> dg.RunRequest | dg.SkipReason:
+    """Every hour, repair what an outage of the last week cost. What is older takes a run by hand."""
+    degraded = degraded_hours(lake, datetime.now(UTC) - REPAIRED_ALONE)
+    if not degraded:
+        return dg.SkipReason("no row is degraded")
+    return dg.RunRequest(tags={BECAUSE: f"look-ups failed in {shown(hour_ranges(degraded))}"})
+
+
 refresh_user_names = dg.ScheduleDefinition(
     name="refresh_user_names_often", job_name=REFRESH_USER_NAMES, cron_schedule="*/2 * * * *", default_status=RUNNING
 )
@@ -47,4 +60,11 @@ refresh_catalog = dg.ScheduleDefinition(
     name="refresh_catalog_often", job_name=REFRESH_CATALOG, cron_schedule="*/10 * * * *", default_status=RUNNING
 )
 
-SCHEDULES = [seal_closed_hours, balance_open_hours, aggregate_due_days, refresh_user_names, refresh_catalog]
+SCHEDULES = [
+    seal_closed_hours,
+    balance_open_hours,
+    aggregate_due_days,
+    repair_recent_hours,
+    refresh_user_names,
+    refresh_catalog,
+]

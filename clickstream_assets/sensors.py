@@ -10,17 +10,19 @@ from itertools import islice
 from typing import NamedTuple
 
 import dagster as dg
+import redis
 
 from clickstream_assets import pending
 from clickstream_assets.enriched.seal import arrivals_changed_at
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
-from clickstream_assets.jobs import AGGREGATE, BALANCE, FLATTEN, SETTLE
+from clickstream_assets.jobs import AGGREGATE, BALANCE, FLATTEN, REBUILD_CACHE, SETTLE
 from clickstream_assets.ledger.balance import is_unsealed
 from clickstream_assets.partitions import Partitions, hour_key, hour_of_key, hour_ranges, shown
-from clickstream_assets.requests import aggregate_requests, flatten_requests, is_running, range_requests
+from clickstream_assets.requests import BECAUSE, aggregate_requests, flatten_requests, is_running, range_requests
 from resources.event_stream import Delivery
 from resources.lake import Lake, partition_file, written_at
 from streaming.domain.tables import ENRICHED_EVENTS
+from streaming.edges.user_cache import UserCache
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 MOST_ARRIVALS = 200
@@ -71,7 +73,7 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
         hours = pending.event_hours(lake, changed.hours)
         known = [hour for hour in hours if partitions.hours.has_partition_key(hour_key(hour))]
         because = f"arrivals of {shown(hour_ranges(changed.hours))} changed {shown(hour_ranges(known))}"
-        requests = flatten_requests(known, because, _attempt(changed))
+        requests = flatten_requests(known, because, _attempt(changed.cursor))
         return dg.SensorResult(run_requests=list(requests), cursor=context.cursor if hours else changed.cursor)
 
     @dg.sensor(job_name=AGGREGATE, minimum_interval_seconds=30, default_status=RUNNING)
@@ -88,10 +90,35 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
         behind = pending.days(lake, {hour.date() for hour in changed.hours if hour.date() < today})
         over = {day: aggregates for day, aggregates in behind.items() if day < today}
         because = f"{shown(hour_ranges(changed.hours))} was flattened anew"
-        requests = aggregate_requests(over, because, _attempt(changed))
+        requests = aggregate_requests(over, because, _attempt(changed.cursor))
         return dg.SensorResult(run_requests=list(requests), cursor=context.cursor if over else changed.cursor)
 
-    return [report_arrivals, reopen_late_hours, flatten_touched_hours, aggregate_touched_days]
+    return [rebuild_wiped_cache, report_arrivals, reopen_late_hours, flatten_touched_hours, aggregate_touched_days]
+
+
+@dg.sensor(job_name=REBUILD_CACHE, minimum_interval_seconds=30, default_status=RUNNING)
+def rebuild_wiped_cache(
+    context: dg.SensorEvaluationContext,
+    user_cache: dg.ResourceParam[UserCache],
+    delivery: dg.ResourceParam[Delivery],
+) -> dg.RunRequest | dg.SkipReason:
+    """A cache that lost what it held is filled anew: names from MySQL, last access from enriched events.
+
+    At once, and again when delivery has landed what had arrived by then.
+    """
+    try:
+        lost_at = user_cache.last_access_lost_at(datetime.now(UTC))
+    except redis.RedisError as error:
+        return dg.SkipReason(f"the cache does not answer: {error}")
+    if lost_at is None:
+        return dg.SkipReason("the cache is complete")
+    if is_running(REBUILD_CACHE, context.instance):
+        return dg.SkipReason("the cache is being filled")
+    caught_up_to = delivery.progress().caught_up_to
+    landed = caught_up_to is not None and caught_up_to >= lost_at
+    return dg.RunRequest(
+        _attempt(f"{lost_at}/{landed}"), tags={BECAUSE: f"the cache was found empty at {lost_at:%Y-%m-%d %H:%M:%S}"}
+    )
 
 
 def _newest(hours: list[datetime], lake: Lake) -> str:
@@ -114,5 +141,5 @@ def _materialised(context: dg.SensorEvaluationContext, asset: str) -> Materialis
     return Materialised(hours, str(records[-1].storage_id) if records else context.cursor or "0")
 
 
-def _attempt(changed: Materialised) -> str:
-    return f"{changed.cursor}/{datetime.now(UTC):%Y-%m-%dT%H}"
+def _attempt(what: str) -> str:
+    return f"{what}/{datetime.now(UTC):%Y-%m-%dT%H}"

@@ -8,10 +8,11 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from clickstream_assets.checks import Check, Verdict, evaluate_partitions
+from clickstream_assets.enriched.repair import Repaired, count_degraded, degraded_hours, repair
 from clickstream_assets.enriched.seal import has_arrivals, is_closed, seal_hour
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import parquet_metadata, table_metadata
-from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
+from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_key, hour_of_key
 from resources.event_stream import Delivery
 from resources.lake import Lake, partition_file
 from resources.look_ups import EnrichmentSources
@@ -21,6 +22,9 @@ from streaming.edges.parquet import arrow_schema
 
 BACKFILL_TAG = "dagster/backfill"
 SCHEMA_CHECK = "schema_is_declared"
+DEGRADED_CHECK = "few_rows_are_degraded"
+# Degraded hours of which nothing is filled, one after another: what is asked is still down, and others can wait.
+MOST_IN_VAIN = 3
 
 
 class SealConfig(dg.Config):
@@ -29,8 +33,8 @@ class SealConfig(dg.Config):
     from_raw: bool | None = None
 
 
-def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
-    """The sealed hours."""
+def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.AssetsDefinition]:
+    """The sealed hours; `degraded_share` is the share of degraded rows above which an hour is warned of."""
 
     @dg.asset(
         partitions_def=partitions.hours,
@@ -39,12 +43,18 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         pool="enriched_events",
         check_specs=[
             dg.AssetCheckSpec(
+                DEGRADED_CHECK,
+                asset="enriched_events",
+                partitions_def=partitions.hours,
+                description="Few rows lack a name or a place because a look-up failed; they can be repaired.",
+            ),
+            dg.AssetCheckSpec(
                 SCHEMA_CHECK,
                 asset="enriched_events",
                 blocking=True,
                 partitions_def=partitions.hours,
                 description="Columns and types of the file are the declared ones.",
-            )
+            ),
         ],
         group_name="enriched",
         kinds={"parquet", "duckdb"},
@@ -67,7 +77,7 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         """
         progress = delivery.progress()
         from_raw = True if config.from_raw is None and BACKFILL_TAG in context.run.tags else config.from_raw
-        verdicts = {}
+        schemas, degraded = {}, {}
         for key in context.partition_keys:
             hour = hour_of_key(key)
             if not is_closed(hour, lake, progress) or not has_arrivals(hour, lake):
@@ -78,8 +88,10 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
             context.add_asset_metadata(
                 {**told, "from_raw": sealed.from_raw, "healed": sealed.healed}, partition_key=key
             )
-            verdicts[key] = _schema_verdict(file)
-        yield from evaluate_partitions(context, [Check(SCHEMA_CHECK, verdicts)])
+            schemas[key] = _schema_verdict(file)
+            degraded[key] = _degraded_verdict(count_degraded(hour, lake), sealed.rows, degraded_share)
+        checks = [Check(DEGRADED_CHECK, degraded, blocking=False), Check(SCHEMA_CHECK, schemas)]
+        yield from evaluate_partitions(context, checks)
 
     return [enriched_events]
 
@@ -87,3 +99,39 @@ def enriched_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
 def _schema_verdict(file: Path) -> Verdict:
     found, declared = pq.read_schema(file).remove_metadata(), arrow_schema(ENRICHED_EVENTS)
     return Verdict(found.equals(declared), {} if found.equals(declared) else {"found": found, "declared": declared})
+
+
+def _degraded_verdict(degraded: int, rows: int, most: float) -> Verdict:
+    share = degraded / rows if rows else 0.0
+    return Verdict(
+        share <= most,
+        {"degraded_records": degraded, "degraded_share": f"{share:.2%}"},
+        f"{share:.1%} of the rows lack a name or a place because a look-up failed; repair_degraded_hours fills them",
+    )
+
+
+@dg.op(pool="enriched_events", out=dg.Out(dg.Nothing))
+def fill_degraded_rows(
+    context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake], look_ups: dg.ResourceParam[EnrichmentSources]
+) -> None:
+    """Land fuller copies of rows whose look-ups failed, hour by hour; a sensor seals the hours anew.
+
+    Says so, and lands nothing, while what the look-ups ask is still down.
+    """
+    finder, repaired, in_vain = look_ups.live(), Repaired(0, 0), 0
+    for hour in degraded_hours(lake):
+        found = repair(hour, lake, finder)
+        in_vain = 0 if found.filled else in_vain + 1
+        repaired = Repaired(repaired.degraded + found.degraded, repaired.filled + found.filled)
+        context.log_event(dg.AssetObservation("enriched_events", partition=hour_key(hour), metadata=found._asdict()))
+        if in_vain == MOST_IN_VAIN:
+            break
+    if repaired.degraded and not repaired.filled:
+        context.log.warning("nothing was filled: what the look-ups ask is still down")
+    context.add_output_metadata(repaired._asdict())
+
+
+@dg.job(description="Rows that lack a name or a place because of an outage are looked up again, in all sealed hours.")
+def repair_degraded_hours() -> None:
+    """Only the degraded rows; the others keep what was looked up for them in their time."""
+    fill_degraded_rows()

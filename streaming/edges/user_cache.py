@@ -64,7 +64,19 @@ for i, user_id in ipairs(cmsgpack.unpack(ARGV[1])) do
 end
 return cmsgpack.pack(found)
 """
+# When last access was found lost, or that it is complete. A cache that was wiped has neither.
+_LAST_ACCESS_LOST = """
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+return redis.call('GET', KEYS[1])
+"""
+_LAST_ACCESS_COMPLETE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
 _WATERMARK = "users:watermark"
+_LAST_ACCESS_STATE = "users:last_access"
+_COMPLETE = "complete"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_answer = msgspec.msgpack.Decoder(tuple[list[str | bool], list[str | bool], str | bool]).decode
@@ -128,6 +140,8 @@ class UserCache:
         self._put_places = self._redis.register_script(_PUT_PLACES)
         self._last_accesses = self._redis.register_script(_LAST_ACCESSES)
         self._put_last_access = self._redis.register_script(_PUT_LAST_ACCESS)
+        self._last_access_lost = self._redis.register_script(_LAST_ACCESS_LOST)
+        self._last_access_complete = self._redis.register_script(_LAST_ACCESS_COMPLETE)
 
     def look_up(self, user_ids: Collection[str], ips: Collection[str]) -> Cached:
         """Names of users and places of addresses, with the watermark, in one round trip."""
@@ -178,6 +192,16 @@ class UserCache:
             for user_id, seen in zip(user_ids, found, strict=True)
             if not isinstance(seen, bool)
         }
+
+    def last_access_lost_at(self, now: datetime) -> datetime | None:
+        """When it was first noticed that the cache had been wiped; None where last access is complete."""
+        state = self._last_access_lost(keys=[_LAST_ACCESS_STATE], args=[format_timestamp(now)]).decode()
+        return None if state == _COMPLETE else parse_timestamp(state)
+
+    def mark_last_access_complete(self, lost_at: datetime) -> bool:
+        """Last access is complete again; False where the cache was wiped once more since `lost_at` was noticed."""
+        marked = self._last_access_complete(keys=[_LAST_ACCESS_STATE], args=[format_timestamp(lost_at), _COMPLETE])
+        return bool(marked)
 
     def watermark(self) -> datetime | None:
         """The newest change of customers that the cached names follow."""

@@ -12,7 +12,7 @@ Range = tuple[str, str]
 class Daemon:
     """Evaluates sensors and schedules as Dagster's daemon does: keeps cursors, runs what is asked for.
 
-    `requested`: all that was asked for so far.
+    `requested`: all that was asked for so far; `edges`: what sensors and schedules are given, by role.
     """
 
     def __init__(
@@ -20,14 +20,14 @@ class Daemon:
     ) -> None:
         self._definitions = definitions
         self._instance = instance
-        self._edges = {"lake": lake, "delivery": delivered}
+        self.edges = {"lake": lake, "delivery": delivered}
         self._cursors: dict[str, str | None] = {}
         self.requested: list[dg.RunRequest] = []
 
     def tick(self, sensor: str) -> list[Range]:
         """The ranges a sensor asks for; what it reports is recorded."""
         definition = self._definitions.resolve_sensor_def(sensor)
-        edges = {role: edge for role, edge in self._edges.items() if role in definition.required_resource_keys}
+        edges = {role: edge for role, edge in self.edges.items() if role in definition.required_resource_keys}
         with dg.build_sensor_context(
             self._instance, self._cursors.get(sensor), definitions=self._definitions, resources=edges
         ) as context:
@@ -41,7 +41,7 @@ class Daemon:
     def fire(self, schedule: str) -> list[Range]:
         """The ranges a schedule asks for."""
         definition = self._definitions.resolve_schedule_def(schedule)
-        edges = {role: edge for role, edge in self._edges.items() if role in definition.required_resource_keys}
+        edges = {role: edge for role, edge in self.edges.items() if role in definition.required_resource_keys}
         context = dg.build_schedule_context(self._instance, NOW, edges, self._definitions.get_repository_def())
         return self._run(definition.job_name, definition.evaluate_tick(context).run_requests or [])
 
@@ -54,7 +54,7 @@ class Daemon:
                 asset_selection=request.asset_selection,
             )
         self.requested += requests
-        return [_range(request) for request in requests]
+        return [_range(request) for request in requests if ASSET_PARTITION_RANGE_START_TAG in request.tags]
 
 
 def _range(request: dg.RunRequest) -> Range:

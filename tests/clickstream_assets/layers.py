@@ -8,6 +8,7 @@ from clickstream_assets.aggregates.unload import unload
 from clickstream_assets.enriched.seal import seal
 from clickstream_assets.flattened.flatten import find_event_hours, flatten
 from clickstream_assets.ledger.balance import publish_balance
+from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
 from tests.clickstream_assets.conftest import NOW, caught_up
@@ -16,10 +17,10 @@ LONG_AFTER = NOW + timedelta(days=2)
 DONE = caught_up(LONG_AFTER)
 
 
-def settle(lake: Lake, warehouse: DuckDBWarehouse) -> None:
-    for hour in pending.arrival_hours(lake, DONE).closed:
+def settle(lake: Lake, warehouse: DuckDBWarehouse, progress: DeliveryProgress = DONE) -> None:
+    for hour in pending.arrival_hours(lake, progress).closed:
         seal(hour, lake, warehouse)
-        publish_balance(hour, lake, warehouse, DONE)
+        publish_balance(hour, lake, warehouse, progress)
 
 
 def flatten_pending(lake: Lake, warehouse: DuckDBWarehouse) -> list[datetime]:

@@ -1,0 +1,85 @@
+"""Repairing what an outage of the cache, MySQL or the geo provider cost: rows whose look-ups failed.
+
+These rows alone are enriched once more, as the stream does it. Where that finds more, they are landed as another copy,
+which the seal prefers; all other rows keep what was looked up for them in their time. An hour that was made from raw is
+made from raw again by its next seal.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickstream_assets.enriched.enrich import enrich_records
+from clickstream_assets.enriched.raw import raw_records
+from clickstream_assets.ledger.balance import read_balances
+from resources.lake import Lake, partition_file
+from streaming.domain.layout import hour_prefix
+from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, EVENT_LEDGER, RAW_EVENTS
+from streaming.edges.look_ups import Finder
+from streaming.edges.parquet import parquet_bytes
+
+LOOKUP_FAILED = "lookup_failed"
+
+
+class Repaired(NamedTuple):
+    """Rows of an hour whose look-ups had failed, and how many of them were landed with more."""
+
+    degraded: int
+    filled: int
+
+
+def degraded_hours(lake: Lake, since: datetime | None = None) -> list[datetime]:
+    """Sealed hours of arrival with degraded rows, those with most of them first."""
+    hours = [hour for hour in lake.hours(EVENT_LEDGER.prefix) if since is None or hour >= since]
+    ledgers = [lake.path(partition_file(EVENT_LEDGER, hour)) for hour in hours if lake.partition(ENRICHED_EVENTS, hour)]
+    degraded = [balance for balance in read_balances(ledgers) if balance.degraded_records]
+    return [each.arrival_hour for each in sorted(degraded, key=lambda each: each.degraded_records, reverse=True)]
+
+
+def count_degraded(hour: datetime, lake: Lake) -> int:
+    """The rows of a sealed hour whose look-ups failed."""
+    return len(_failed_look_ups(hour, lake))
+
+
+def repair(hour: datetime, lake: Lake, look_ups: Finder) -> Repaired:
+    """Land a fuller copy of an hour's degraded rows, as far as look-ups find more now; the next seal takes it.
+
+    A batch of which nothing is found ends it where none was found before: what is asked is still down. Trying again
+    adds no files, for a copy is named after the rows in it.
+    """
+    failed = _failed_look_ups(hour, lake)
+    filled = 0
+    for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), failed):
+        rows, _ = enrich_records(records, look_ups)
+        reasons = zip(rows["record_id"].to_pylist(), rows["missing_reasons"].to_pylist(), strict=True)
+        fuller = rows.filter(pa.array([_failures(reason) < failed[record_id] for record_id, reason in reasons]))
+        if fuller.num_rows:
+            lake.publish(_copy(hour, fuller["record_id"].to_pylist()), parquet_bytes(fuller))
+            filled += fuller.num_rows
+        elif not filled:
+            break
+    return Repaired(len(failed), filled)
+
+
+def _failed_look_ups(hour: datetime, lake: Lake) -> dict[str, int]:
+    """The degraded rows of a sealed hour: how many look-ups failed, by record_id."""
+    sealed = lake.partition(ENRICHED_EVENTS, hour)
+    if sealed is None:
+        return {}
+    with pq.ParquetFile(sealed) as rows:
+        batches = rows.iter_batches(columns=["record_id", "missing_reasons"])
+        columns = (batch.filter(batch["missing_reasons"].is_valid()).to_pydict() for batch in batches)
+        found = (pair for each in columns for pair in zip(each["record_id"], each["missing_reasons"], strict=True))
+        return {record_id: failures for record_id, reasons in found if (failures := _failures(reasons))}
+
+
+def _failures(reasons: str | None) -> int:
+    return (reasons or "").count(LOOKUP_FAILED)
+
+
+def _copy(hour: datetime, record_ids: list[str]) -> str:
+    identities = hashlib.sha256("".join(sorted(record_ids)).encode()).hexdigest()[:32]
+    return f"{hour_prefix(ENRICHED_LANDING.prefix, hour)}/repair-{identities}.parquet"
