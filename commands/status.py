@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -31,6 +32,7 @@ from streaming.runtime.health.report import (
     StreamHealth,
     measure,
     processes,
+    refused_events,
 )
 from streaming.runtime.supervisor import running_system
 from streaming.settings import SettingError, Settings, load_home, load_settings
@@ -41,6 +43,13 @@ EXIT_STATUS = {"well": 0, "warning": 1, "critical": 2, "stopped": UNKNOWN}
 STYLES = {"well": "green", "warning": "yellow", "critical": "bold red", "stopped": ""}
 RATE_SECONDS = 0.5
 REFRESH_SECONDS = 2.0
+
+
+class Refused(NamedTuple):
+    """Events refused until a moment, by type; None where the collector did not answer."""
+
+    at: datetime
+    events: dict[str, float] | None
 
 
 class Report(NamedTuple):
@@ -88,17 +97,17 @@ def status(as_json: bool, watch: bool) -> None:
     sys.exit(EXIT_STATUS[report.state])
 
 
-def look(settings: Settings, before: Health | None = None) -> Report:
-    """Measure, twice where there is no earlier look to tell rates from."""
+def look(settings: Settings, before: Refused | None = None) -> Report:
+    """Measure, and count refused events twice where there is no earlier look to tell their rates from."""
     if before is None:
-        before = measure(settings)
-        time.sleep(RATE_SECONDS if before.refused is not None else 0)
+        before = Refused(datetime.now(UTC), refused_events(settings) if running_system(settings.home) else None)
+        time.sleep(RATE_SECONDS if before.events is not None else 0)
     health = measure(settings)
     environment = (running_system(settings.home) or {}).get("environment", {})
     return Report(
         health,
         active_alerts(health, settings),
-        _rates(before, health),
+        _rates(before, Refused(health.at, health.refused)),
         {name: without_password(environment[name]) for name in ADDRESSES if name in environment},
     )
 
@@ -164,18 +173,16 @@ def _reports() -> Iterator[Report]:
     while True:
         yield report
         time.sleep(REFRESH_SECONDS)
-        report = look(load_settings(), report.health)
+        report = look(load_settings(), Refused(report.health.at, report.health.refused))
 
 
-def _rates(before: Health | None, now: Health) -> dict[str, float] | None:
-    """Events refused a second, by type, between two looks; a collector that began anew counts from 0."""
-    if before is None or before.refused is None or now.refused is None:
+def _rates(before: Refused, now: Refused) -> dict[str, float] | None:
+    """Events refused a second, by type, between two looks; none where the collector began to count anew."""
+    if before.events is None or now.events is None:
         return None
     seconds = (now.at - before.at).total_seconds()
-    return {
-        type_: (count - earlier if count >= (earlier := before.refused.get(type_, 0.0)) else count) / seconds
-        for type_, count in now.refused.items()
-    }
+    earlier = {type_: min(count, before.events.get(type_, 0.0)) for type_, count in now.events.items()}
+    return {type_: (count - earlier[type_]) / seconds for type_, count in now.events.items()}
 
 
 def _print(console: Console, report: Report, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from streaming.edges.redis_stream import DELIVERY
-from streaming.runtime.health.ledger import RECENT_HOURS, SETTLED_WITHIN, share
+from streaming.runtime.health.ledger import RECENT_HOURS, share
 from streaming.runtime.health.report import Health, Process
 from streaming.settings import Settings
 
@@ -69,7 +69,7 @@ def ledger_red(health: Health, _: Settings) -> str | None:
 def hour_overdue(health: Health, _: Settings) -> str | None:
     """Hours that are over, delivered, and not settled."""
     overdue = health.ledger.overdue
-    return f"not sealed and balanced {SETTLED_WITHIN} after it began: {named_hours(overdue)}" if overdue else None
+    return f"delivered and still not sealed and balanced: {named_hours(overdue)}" if overdue else None
 
 
 def delivery_late(health: Health, settings: Settings) -> str | None:

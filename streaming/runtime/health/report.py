@@ -1,6 +1,7 @@
 """What is measured of a running platform, and how. Nothing that is down or slow keeps the rest from being measured."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,8 @@ from streaming.settings import Settings
 CONSUMERS = ((EVENTS, DELIVERY), (EVENTS, "last_access"), (EVENTS, "high_intent"), (HIGH_INTENT, DELIVERY))
 RATE_SECONDS = 10
 INDEX_FILE = "ledger_index.json"
-_SCRAPE_SECONDS = 1.0
+# The collector itself waits a second for the stream before it says that it does not answer.
+_SCRAPE_SECONDS = 3.0
 _REFUSED = "collector_events_refused_total"
 
 ProcessState = Literal["ready", "starting", "dead"]
@@ -89,21 +91,17 @@ class Health:
 def measure(settings: Settings) -> Health:
     """Measure now; takes a few seconds at most, whatever does not answer."""
     at = datetime.now(UTC)
-    stream = _stream(settings, at) if settings.redis_url else None
-    caught_up_to = stream.caught_up_to if stream else None
-    disk = shutil.disk_usage(_nearest_folder(settings.lake))
-    index = settings.home / INDEX_FILE
     running = processes(settings.home)
+    with ThreadPoolExecutor(1) as aside:
+        # Without a collector of ours, what answers at the default address is another platform's.
+        refused = aside.submit(refused_events, settings) if "collector" in running else None
+        stream = _stream(settings, at) if settings.redis_url else None
+        caught_up_to = stream.caught_up_to if stream else None
+        index = settings.home / INDEX_FILE
+        ledger = ledger_health(settings.lake, index, at, caught_up_to, settings.alert_degraded_share)
+    disk = shutil.disk_usage(_nearest_folder(settings.lake))
     return Health(
-        at=at,
-        home=settings.home,
-        processes=running,
-        stream=stream,
-        # Without one of ours, what answers at the default address is another platform's.
-        refused=refused_events(settings.collector_url) if "collector" in running else None,
-        ledger=ledger_health(settings.lake, index, at, caught_up_to, settings.alert_degraded_share),
-        disk_used_bytes=disk.used,
-        disk_free_bytes=disk.free,
+        at, settings.home, running, stream, refused.result() if refused else None, ledger, disk.used, disk.free
     )
 
 
@@ -118,9 +116,9 @@ def processes(home: Path) -> dict[str, Process]:
     }
 
 
-def refused_events(collector_url: str) -> dict[str, float] | None:
+def refused_events(settings: Settings) -> dict[str, float] | None:
     """Events the collector refused since it started, by type; None when it does not answer."""
-    metrics = scrape(f"{collector_url}/metrics")
+    metrics = scrape(f"{settings.collector_url}/metrics")
     if metrics is None:
         return None
     samples = (sample for metric in metrics for sample in metric.samples if sample.name == _REFUSED)
