@@ -1,24 +1,34 @@
--- An hour of arrival, sealed: one row per record_id, in order of arrival: the copy with
--- the fewest failed look-ups, then the fewest missing reasons, then a total order.
+-- An hour of arrival, sealed: one row per record_id (fewest failed look-ups, then missing reasons, then by the content's
+-- hash), in order of arrival. Only rows of repeated identities are compared, so that memory does not grow with the rows'
+-- width.
 -- enriched_landing: the hour's landing files.
-WITH ranked AS (
+WITH repeated AS (
+  SELECT e.record_id
+  FROM enriched_landing e
+  GROUP BY e.record_id
+  HAVING COUNT(*) > 1
+),
+copies AS (
   SELECT
     e.*,
-    ROW_NUMBER() OVER (
-      PARTITION BY e.record_id
-      ORDER BY
-        LENGTH(COALESCE(e.missing_reasons, '')) - LENGTH(REPLACE(COALESCE(e.missing_reasons, ''), 'failed', '')) ASC,
-        LENGTH(COALESCE(e.missing_reasons, '')) - LENGTH(REPLACE(COALESCE(e.missing_reasons, ''), ':', '')) ASC,
-        e.missing_reasons ASC NULLS LAST, e.enrichment_version ASC NULLS LAST, e.name ASC NULLS LAST,
-        e.country ASC NULLS LAST, e.region ASC NULLS LAST, e.city ASC NULLS LAST,
-        e.latitude ASC NULLS LAST, e.longitude ASC NULLS LAST, e.timestamp ASC NULLS LAST,
-        e.user_id ASC NULLS LAST, e.pixel_id ASC NULLS LAST, e.click_id ASC NULLS LAST,
-        e.insertion_timestamp ASC NULLS LAST, e.event_name ASC NULLS LAST, e.user_ip ASC NULLS LAST,
-        e.additional_data ASC NULLS LAST, e.arrival_timestamp ASC NULLS LAST, e.extra ASC NULLS LAST
-    ) AS copy_number
+    -- six for every look-up that failed, one for every reason
+    (
+      LENGTH(COALESCE(e.missing_reasons, '')) - LENGTH(REPLACE(COALESCE(e.missing_reasons, ''), 'failed', ''))
+      + LENGTH(COALESCE(e.missing_reasons, '')) - LENGTH(REPLACE(COALESCE(e.missing_reasons, ''), ':', ''))
+    )::HUGEINT << 64 | hash(e)::HUGEINT AS rank
   FROM enriched_landing e
+  WHERE e.record_id IN (SELECT r.record_id FROM repeated r)
+),
+kept AS (
+  SELECT c.record_id, MIN(c.rank) AS rank
+  FROM copies c
+  GROUP BY c.record_id
 )
-SELECT r.* EXCLUDE (copy_number)
-FROM ranked r
-WHERE r.copy_number = 1
-ORDER BY r.arrival_timestamp ASC, r.record_id ASC
+SELECT e.*
+FROM enriched_landing e
+WHERE e.record_id NOT IN (SELECT r.record_id FROM repeated r)
+UNION ALL
+SELECT DISTINCT c.* EXCLUDE (rank)
+FROM copies c
+WHERE (c.record_id, c.rank) IN (SELECT k.record_id, k.rank FROM kept k)
+ORDER BY arrival_timestamp ASC, record_id ASC
