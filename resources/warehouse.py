@@ -6,6 +6,7 @@ SELECT (COPY, UNLOAD) is the engine's business and stands here; the SELECT is th
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -84,13 +85,16 @@ def _replaced(column: str, pattern: str, replacement: str) -> str:
 def duckdb_limits(memory_limit_bytes: int, temp_directory: Path, threads: int | None = None) -> dict[str, Any]:
     """Configuration of a DuckDB connection: what its buffers may take, and where the rest goes.
 
+    That is a folder of its own, which DuckDB makes and removes: two processes that share one overwrite each other.
+
     Args:
         threads: how many to use; None: one per core, as far as each has the memory that it needs to spill.
     """
+    temp_directory.mkdir(parents=True, exist_ok=True)
     affordable = max(1, memory_limit_bytes // THREAD_BYTES)
     return {
         "memory_limit": f"{memory_limit_bytes}B",
-        "temp_directory": str(temp_directory),
+        "temp_directory": str(temp_directory / f"{os.getpid()}-{os.urandom(4).hex()}"),
         "threads": threads or min(affordable, os.cpu_count() or 1),
     }
 
@@ -99,8 +103,7 @@ class DuckDBWarehouse:
     """DuckDB in process. Each statement has a connection of its own, so threads do not meet."""
 
     def __init__(self, memory_limit_bytes: int, temp_directory: Path, threads: int | None = None) -> None:
-        self._config = duckdb_limits(memory_limit_bytes, temp_directory, threads)
-        self._config["preserve_insertion_order"] = False  # an ORDER BY decides where order matters
+        self._limits = partial(duckdb_limits, memory_limit_bytes, temp_directory, threads)
 
     def select(self, statement: str, parameters: Sequence[Any], sources: Sources) -> pa.Table:
         return self._run(sources, lambda connection: connection.execute(statement, list(parameters)).to_arrow_table())
@@ -148,7 +151,8 @@ class DuckDBWarehouse:
                     return answer
 
     def _connected(self, sources: Sources, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
-        with duckdb.connect(config=self._config) as connection:
+        # An ORDER BY decides where order matters.
+        with duckdb.connect(config={**self._limits(), "preserve_insertion_order": False}) as connection:
             connection.execute("SET enable_progress_bar = false")  # it would go to stdout
             for name, source in sources.items():
                 _relation(connection, source).create_view(name)
