@@ -52,7 +52,9 @@ class KnownPlaces:
 
     build = "bench"
 
-    def places(self, ips: Any) -> dict[str, Place | MissingPlace]:
+    repeatable = True
+
+    def places(self, ips: Any, within_seconds: float | None = None) -> dict[str, Place | MissingPlace]:
         return dict.fromkeys(ips, MissingPlace.LOOKUP_FAILED)
 
 

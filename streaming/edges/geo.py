@@ -22,13 +22,22 @@ class MissingPlace(StrEnum):
 
 
 class GeoProvider(Protocol):
-    """Finds places. `build` names the version of the geo data: the same build gives the same places."""
+    """Finds places. `build` names the version of the geo data.
+
+    `repeatable`: the same build gives the same places, whenever they are asked for.
+    """
+
+    repeatable: bool
 
     @property
     def build(self) -> str: ...
 
-    def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
-        """A place or the reason there is none, for every address asked for. Never raises for an address."""
+    def places(self, ips: Collection[str], within_seconds: float | None = None) -> dict[str, Place | MissingPlace]:
+        """A place or the reason there is none, for every address asked for. Never raises for an address.
+
+        Args:
+            within_seconds: what the caller can wait; None: what the provider is set up with.
+        """
 
 
 @lru_cache(maxsize=65_536)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 _HOST = "https://ipinfo.io"
 _ADDRESSES_PER_REQUEST = 1000
 _MAX_ANSWER_BYTES = 2_000_000
+_READ_BYTES = 65_536
 _MAX_RETRY_AFTER_SECONDS = 3600.0
 
 
@@ -33,6 +35,8 @@ class IpinfoGeo:
         deadline_seconds: what one call of `places` may take in all; what is not known by then is `LOOKUP_FAILED`.
         base_url: another way to the same API. Where requests go is decided by nothing else.
     """
+
+    repeatable = False
 
     def __init__(self, token: str, deadline_seconds: float = 0.5, base_url: str = _HOST) -> None:
         self._deadline_seconds = deadline_seconds
@@ -48,14 +52,18 @@ class IpinfoGeo:
         """ipinfo names no version of its data; places are as of the day they were asked for."""
         return "ipinfo@live"
 
-    def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
+    def places(self, ips: Collection[str], within_seconds: float | None = None) -> dict[str, Place | MissingPlace]:
+        deadline_seconds = self._deadline_seconds if within_seconds is None else within_seconds
         places: dict[str, Place | MissingPlace] = {ip: unusable_address(ip) or MissingPlace.LOOKUP_FAILED for ip in ips}
         wanted = [ip for ip, place in places.items() if place is MissingPlace.LOOKUP_FAILED]
         if not wanted or self._breaker.is_open:
             return places
         starts = range(0, len(wanted), _ADDRESSES_PER_REQUEST)
-        requests = [self._requests.submit(self._request, wanted[at : at + _ADDRESSES_PER_REQUEST]) for at in starts]
-        answered, late = wait(requests, timeout=self._deadline_seconds)
+        until = time.monotonic() + deadline_seconds
+        requests = [
+            self._requests.submit(self._request, wanted[at : at + _ADDRESSES_PER_REQUEST], until) for at in starts
+        ]
+        answered, late = wait(requests, timeout=deadline_seconds)
         for request in answered:
             places.update(self._outcome(request))
         for request in late:
@@ -63,7 +71,7 @@ class IpinfoGeo:
             self._failed("no answer within the deadline")
         return places
 
-    def _request(self, ips: list[str]) -> dict[str, Place | MissingPlace]:
+    def _request(self, ips: list[str], until: float) -> dict[str, Place | MissingPlace]:
         response = self._http.request(
             "POST", self._url, body=json.dumps(ips), headers=self._headers, preload_content=False, redirect=False
         )
@@ -72,11 +80,9 @@ class IpinfoGeo:
                 self._breaker.open_for(_retry_after(response.headers.get("Retry-After")))
             if response.status != 200:
                 raise ValueError(f"status {response.status}")
-            body = response.read(_MAX_ANSWER_BYTES + 1)
+            body = _read(response, until)
         finally:
             response.close()
-        if len(body) > _MAX_ANSWER_BYTES:
-            raise ValueError(f"an answer of more than {_MAX_ANSWER_BYTES:,} bytes")
         answer = msgspec.json.decode(body)  # strict: what gets through can be written as JSON again
         if not isinstance(answer, dict):
             raise ValueError("an answer that is not an object")
@@ -94,6 +100,16 @@ class IpinfoGeo:
     def _failed(self, reason: str) -> None:
         _log.warning("ipinfo.io: %s", reason)
         self._breaker.failed()
+
+
+def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes:
+    """The answer's body, as far as it comes in time: one that trickles must not hold its thread for ever."""
+    body = b""
+    while time.monotonic() < until and (part := response.read1(_READ_BYTES)):
+        body += part
+        if len(body) > _MAX_ANSWER_BYTES:
+            raise ValueError(f"an answer of more than {_MAX_ANSWER_BYTES:,} bytes")
+    return body
 
 
 def _place(details: Any) -> Place | MissingPlace:

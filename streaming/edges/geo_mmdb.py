@@ -30,6 +30,8 @@ class MmdbGeo:
         UnusableDatabaseError: there is no mmdb file at the path, or it cannot be read.
     """
 
+    repeatable = True
+
     def __init__(self, path: Path, cached_places: int = 65_536) -> None:
         files = sorted(path.glob("*.mmdb")) if path.is_dir() else [path]
         if not files:
@@ -42,7 +44,7 @@ class MmdbGeo:
         self._by_version = {reader.metadata().ip_version: reader for reader in readers}
         self._place = lru_cache(maxsize=cached_places)(self._read)
 
-    def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
+    def places(self, ips: Collection[str], within_seconds: float | None = None) -> dict[str, Place | MissingPlace]:
         return {ip: self._place(ip) for ip in ips}
 
     def _read(self, ip: str) -> Place | MissingPlace:

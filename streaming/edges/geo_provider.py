@@ -13,8 +13,9 @@ class NoGeo:
     """Knows no place: events go without, and enriching them anew finds it once there is a provider."""
 
     build = "no-geo"
+    repeatable = True
 
-    def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
+    def places(self, ips: Collection[str], within_seconds: float | None = None) -> dict[str, Place | MissingPlace]:
         return {ip: unusable_address(ip) or MissingPlace.LOOKUP_FAILED for ip in ips}
 
 

@@ -4,6 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor, wait
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _REMEMBER_SECONDS = 30.0
 _REMEMBERED = 100_000
+_SOCKET_SECONDS = 5.0  # nobody waits so long; it ends the thread that does
 _FRESH_SECONDS = 86_400
 _NOT_FOUND_SECONDS = 600
 _KEEP_STALE = 7  # times as long as fresh, for when the provider is down
@@ -55,14 +57,25 @@ class Finder(Protocol):
 class LookUps:
     """Looks names and places up in at most one round trip to the cache a batch, and remembers them for half a minute.
 
-    A cache that fails is left alone for a few seconds. A changed name is seen within half a minute, a new one at once.
+    A batch waits for all of it together no longer than `deadline_seconds`, for the cache no longer than half of that. A
+    cache that fails is left alone for a few seconds, and what is remembered serves on until it answers again. A changed
+    name is seen within half a minute, a new one at once.
     """
 
-    def __init__(self, cache: UserCache, geo: GeoProvider, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        cache: UserCache,
+        geo: GeoProvider,
+        clock: Callable[[], float] = time.monotonic,
+        deadline_seconds: float = 0.5,
+    ) -> None:
         self._cache = cache
         self._geo = geo
         self._clock = clock
+        self._deadline_seconds = deadline_seconds
         self._breaker = CircuitBreaker(threshold=1, cool_down_seconds=5, clock=clock)
+        # A socket's timeout bounds a single read only, so the cache is asked aside and waited for.
+        self._aside = ThreadPoolExecutor(max_workers=4, thread_name_prefix="cache")
         self._names: dict[str, str | MissingName] = {}
         self._places: dict[str, Place | MissingPlace] = {}
         self._watermark: str | None = None
@@ -70,30 +83,47 @@ class LookUps:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "LookUps":
-        return cls(UserCache(settings.cache_redis_url, settings.lookup_deadline_seconds), open_geo(settings))
+        cache = UserCache(settings.cache_redis_url, _SOCKET_SECONDS)
+        return cls(cache, open_geo(settings), deadline_seconds=settings.lookup_deadline_seconds)
 
     def find(self, user_ids: Collection[str], ips: Collection[str]) -> Found:
         """Names and places of the distinct users and addresses of a batch."""
-        if self._clock() >= self._forget_at or len(self._names) + len(self._places) > _REMEMBERED:
-            self._forget()
-        names = {user_id: name for user_id in user_ids if (name := self._names.get(user_id))}
-        places = {ip: place for ip in ips if (place := self._places.get(ip))}
+        return self._find(user_ids, ips, time.monotonic() + self._deadline_seconds)
+
+    def _find(self, user_ids: Collection[str], ips: Collection[str], until: float) -> Found:
+        fresh = self._clock() < self._forget_at or self._breaker.is_open
+        names, places = self._remembered(user_ids, ips) if fresh else ({}, {})
         new_users = [user_id for user_id in user_ids if user_id not in names]
         new_ips = [ip for ip in ips if ip not in places]
         if new_users or new_ips:
-            cached = self._read_cache(new_users, new_ips)
-            if cached.watermark and cached.watermark != self._watermark:
+            cached = self._read_cache(new_users, new_ips, until)
+            if cached and not fresh:
+                self._forget()
+            if cached and cached.watermark and cached.watermark != self._watermark:
                 self._watermark = cached.watermark
                 self._names.clear()
                 if names:  # they follow an older snapshot
-                    return self.find(user_ids, ips)
-            missing = MissingName.UNKNOWN_USER if cached.watermark else MissingName.LOOKUP_FAILED
-            names |= {user_id: cached.names.get(user_id, missing) for user_id in new_users}
-            places |= self._locate(new_ips, cached.places)
+                    return self._find(user_ids, ips, until)
+            if cached is None:
+                names, places = self._remembered(user_ids, ips)
+            missing = MissingName.UNKNOWN_USER if cached and cached.watermark else MissingName.LOOKUP_FAILED
+            known = cached or _NOTHING_CACHED
+            names |= {user_id: known.names.get(user_id, missing) for user_id in user_ids if user_id not in names}
+            places |= self._locate([ip for ip in ips if ip not in places], known.places, until)
             self._remember(names, places)
         return Found(names, places, f"{CODE_VERSION}/{self._geo.build}/{self._watermark or 'no-users'}")
 
+    def _remembered(
+        self, user_ids: Collection[str], ips: Collection[str]
+    ) -> tuple[dict[str, str | MissingName], dict[str, Place | MissingPlace]]:
+        return (
+            {user_id: name for user_id in user_ids if (name := self._names.get(user_id))},
+            {ip: place for ip in ips if (place := self._places.get(ip))},
+        )
+
     def _remember(self, names: dict[str, str | MissingName], places: dict[str, Place | MissingPlace]) -> None:
+        if len(self._names) + len(self._places) > _REMEMBERED:
+            self._forget()
         # Who is unknown may sign up at any moment.
         self._names |= {user_id: name for user_id, name in names.items() if not isinstance(name, MissingName)}
         self._places |= {ip: place for ip, place in places.items() if place is not MissingPlace.LOOKUP_FAILED}
@@ -101,35 +131,40 @@ class LookUps:
     def _forget(self) -> None:
         self._names.clear()
         self._places.clear()
-        self._watermark = None
         self._forget_at = self._clock() + _REMEMBER_SECONDS
 
-    def _locate(self, ips: Collection[str], cached: dict[str, CachedPlace]) -> dict[str, Place | MissingPlace]:
+    def _locate(
+        self, ips: Collection[str], cached: dict[str, CachedPlace], until: float
+    ) -> dict[str, Place | MissingPlace]:
         now, build = time.time(), self._geo.build
         places = {ip: _place(entry) for ip, entry in cached.items() if entry.build == build and entry.fresh_until > now}
         wanted = [ip for ip in ips if ip not in places]
         if wanted:
-            found = self._geo.places(wanted)
-            self._write_cache(_entries(found, build, now))
+            found = self._geo.places(wanted, _seconds_left(until))
+            self._write_cache(_entries(found, build, now), until)
             places |= {
                 ip: _place(cached[ip]) if place is MissingPlace.LOOKUP_FAILED and ip in cached else place
                 for ip, place in found.items()
             }
         return places
 
-    def _read_cache(self, user_ids: Collection[str], ips: Collection[str]) -> Cached:
+    def _read_cache(self, user_ids: Collection[str], ips: Collection[str], until: float) -> Cached | None:
+        """What the cache holds; None when it does not answer while there is time for the geo provider."""
         if self._breaker.is_open:
-            return _NOTHING_CACHED
+            return None
         try:
-            return self._cache.look_up(user_ids, ips)
-        except (redis.RedisError, ValueError) as error:  # ValueError: somebody wrote what is no text
-            _log.warning("cache: %s", error)
+            asked = self._aside.submit(self._cache.look_up, user_ids, ips)
+            return asked.result(_seconds_left(until - self._deadline_seconds / 2))
+        except (redis.RedisError, ValueError, TimeoutError) as error:  # ValueError: somebody wrote what is no text
+            _log.warning("cache: %s", error or "no answer within the deadline")
             self._breaker.failed()
-            return _NOTHING_CACHED
+            return None
 
-    def _write_cache(self, places: Collection[tuple[str, CachedPlace, int]]) -> None:
-        if not places or self._breaker.is_open:
-            return
+    def _write_cache(self, places: Collection[tuple[str, CachedPlace, int]], until: float) -> None:
+        if places and not self._breaker.is_open:
+            wait([self._aside.submit(self._put_places, places)], _seconds_left(until))
+
+    def _put_places(self, places: Collection[tuple[str, CachedPlace, int]]) -> None:
         try:
             self._cache.put_places(places)
         except redis.ResponseError as error:  # such as out of memory: reading goes on
@@ -137,6 +172,10 @@ class LookUps:
         except redis.RedisError as error:
             _log.warning("cache: %s", error)
             self._breaker.failed()
+
+
+def _seconds_left(until: float) -> float:
+    return max(until - time.monotonic(), 0)
 
 
 def _place(entry: CachedPlace) -> Place | MissingPlace:

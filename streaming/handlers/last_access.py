@@ -51,4 +51,4 @@ def _location(place: object) -> str:
 def _edges() -> tuple[UserCache, LookUps]:
     settings = load_settings()
     user_cache = UserCache(settings.cache_redis_url, settings.lookup_deadline_seconds)
-    return user_cache, LookUps(user_cache, open_geo(settings))
+    return user_cache, LookUps(user_cache, open_geo(settings), deadline_seconds=settings.lookup_deadline_seconds)

@@ -2,9 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
 
 import pytest
 
@@ -12,55 +9,9 @@ from streaming.domain.enrichment import Place
 from streaming.edges.geo import MissingPlace
 from streaming.edges.geo_ipinfo import IpinfoGeo
 from tests.streaming.conftest import RIVERSIDE
+from tests.streaming.ipinfo_stub import ANSWER, DETAILS, Answer, StubIpinfo, StubRequest, hang, trickle
 
-DETAILS = {"ip": RIVERSIDE, "city": "Riverside", "region": "California", "country": "US", "loc": "33.9764,-117.3341"}
-ANSWER = json.dumps({RIVERSIDE: DETAILS}).encode()
 RIVERSIDE_PLACE = Place("US", "California", "Riverside", 33.9764, -117.3341)
-Answer = Callable[["StubRequest"], None]
-
-
-class StubRequest(BaseHTTPRequestHandler):
-    server: "StubIpinfo"
-
-    def do_POST(self) -> None:
-        ips = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append((self.path, self.headers["Authorization"], ips))
-        self.server.answer(self)
-
-    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
-class StubIpinfo(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), StubRequest)
-        self.requests: list[tuple[str, str, list[str]]] = []
-        self.answer: Answer = lambda request: request.reply(200, ANSWER)
-        self.released = Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-@pytest.fixture
-def ipinfo() -> Iterator[StubIpinfo]:
-    with StubIpinfo() as stub:
-        thread = Thread(target=stub.serve_forever, args=(0.05,))
-        thread.start()
-        yield stub
-        stub.released.set()
-        stub.shutdown()
-        thread.join()
 
 
 def test_places_come_from_one_authorised_request(ipinfo: StubIpinfo) -> None:
@@ -108,22 +59,6 @@ def test_more_than_a_thousand_addresses_take_several_requests(ipinfo: StubIpinfo
 def test_odd_details_cost_what_is_odd(ipinfo: StubIpinfo, details: object, place: object) -> None:
     ipinfo.answer = lambda request: request.reply(200, json.dumps({RIVERSIDE: details}).encode())
     assert IpinfoGeo("secret", base_url=ipinfo.url).places([RIVERSIDE]) == {RIVERSIDE: place}
-
-
-def hang(request: StubRequest) -> None:
-    request.server.released.wait(5)
-    request.close_connection = True
-
-
-def trickle(request: StubRequest) -> None:
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(ANSWER)))
-    request.end_headers()
-    for byte in ANSWER:
-        if request.server.released.wait(0.05):
-            break
-        request.wfile.write(bytes([byte]))
-        request.wfile.flush()
 
 
 def redirect(request: StubRequest) -> None:

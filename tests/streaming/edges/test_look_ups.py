@@ -8,8 +8,11 @@ import redis
 
 from streaming.domain.enrichment import Place
 from streaming.edges.geo import MissingPlace
-from streaming.edges.look_ups import LookUps, MissingName
+from streaming.edges.geo_ipinfo import IpinfoGeo
+from streaming.edges.look_ups import Found, LookUps, MissingName
 from streaming.edges.user_cache import UserCache
+from tests.streaming.conftest import RIVERSIDE as ADDRESS
+from tests.streaming.ipinfo_stub import StubIpinfo, hang
 from tests.streaming.redis_server import RedisServer
 
 RIVERSIDE = Place("US", "California", "Riverside", 33.9764, -117.3341)
@@ -19,12 +22,14 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 class Geo:
     """A provider that knows what it is told, and counts what it is asked."""
 
+    repeatable = True
+
     def __init__(self, build: str = "geo-1", **known: Place | MissingPlace) -> None:
         self.build = build
         self.known = known
         self.asked: list[str] = []
 
-    def places(self, ips: Collection[str]) -> dict[str, Place | MissingPlace]:
+    def places(self, ips: Collection[str], within_seconds: float | None = None) -> dict[str, Place | MissingPlace]:
         self.asked += ips
         return {ip: self.known.get(ip, MissingPlace.LOOKUP_FAILED) for ip in ips}
 
@@ -169,3 +174,45 @@ def test_a_cache_out_of_memory_still_answers(own_redis: RedisServer) -> None:
         found = look_ups.find(user_ids, ["ip"])
         assert found.names["20"] == "Semyon Ryan"
         assert found.places == {"ip": RIVERSIDE}
+
+
+def test_what_is_remembered_serves_on_while_the_cache_is_down(own_redis: RedisServer) -> None:
+    cache = UserCache(own_redis.url, timeout_seconds=0.2)
+    cache.put_names({"20": "Semyon Ryan"})
+    cache.advance_watermark(NOON)
+    clock, geo = Clock(), Geo(ip=RIVERSIDE)
+    look_ups = LookUps(cache, geo, clock, deadline_seconds=0.4)
+    before = look_ups.find(["20"], ["ip"])
+    own_redis.stop()
+    for _ in range(3):
+        clock.now += 31
+        found = look_ups.find(["20", "35"], ["ip"])
+        assert found == Found({**before.names, "35": MissingName.LOOKUP_FAILED}, before.places, before.version)
+    assert geo.asked == ["ip"]
+    own_redis.resume()
+    cache.put_names({"20": "Semyon R. Ryan"})
+    clock.now += 31
+    assert look_ups.find(["20"], ["ip"]).names == {"20": "Semyon R. Ryan"}
+
+
+def test_cache_and_provider_share_one_deadline(own_redis: RedisServer, ipinfo: StubIpinfo) -> None:
+    ipinfo.answer = hang
+    geo = IpinfoGeo("secret", deadline_seconds=5, base_url=ipinfo.url)
+    look_ups = LookUps(UserCache(own_redis.url, timeout_seconds=5), geo, deadline_seconds=0.4)
+    own_redis.stop()
+    started = time.monotonic()
+    found = look_ups.find(["20"], [ADDRESS])
+    seconds = time.monotonic() - started
+    own_redis.resume()
+    assert found.names == {"20": MissingName.LOOKUP_FAILED}
+    assert found.places == {ADDRESS: MissingPlace.LOOKUP_FAILED}
+    assert 0.35 < seconds < 0.7
+
+
+def test_a_cache_that_takes_its_time_leaves_some_for_the_provider(own_redis: RedisServer, ipinfo: StubIpinfo) -> None:
+    geo = IpinfoGeo("secret", base_url=ipinfo.url)
+    look_ups = LookUps(UserCache(own_redis.url, timeout_seconds=5), geo, deadline_seconds=1)
+    own_redis.stop()
+    found = look_ups.find(["20"], [ADDRESS])
+    own_redis.resume()
+    assert found.places == {ADDRESS: RIVERSIDE}
