@@ -225,7 +225,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "test_dependencies.py::test_19_cache_redis_refused_stopped_out_of_memory",
         "streaming/edges/look_ups.py",
         "a cache that fails costs names, not events",
-        "except (redis.RedisError, ValueError) as error:",
+        "except (redis.RedisError, ValueError, TimeoutError) as error:",
         "except ValueError as error:",
     ),
     Mechanism(
