@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import pytest
 from commands.status import without_password
 from streaming.edges.lake import LocalLake
 from streaming.runtime.supervisor import running_system
+from streaming.settings import ROOT
 from tests.commands.conftest import system_with
 from tests.streaming.runtime.health.conftest import WriteLedger, write_ledger
 
@@ -37,6 +39,12 @@ CONSUMERS = [("events", "delivery"), ("events", "last_access"), ("events", "high
 )
 def test_addresses_are_shown_without_their_passwords(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def test_it_is_quick_because_it_needs_no_engine() -> None:
+    script = "import sys, commands.status; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(loaded.split()) & {"dagster", "duckdb", "pandas", "pyarrow"} == set()
 
 
 @pytest.fixture
