@@ -13,13 +13,12 @@ from typing import Literal
 import psutil
 import redis
 
-from commands.soak.target import PIPELINE, Target
+from commands.soak.target import MATERIALIZE, PIPELINE, Target
 from streaming.runtime.backoff import until_done
 
 Kind = Literal["kill", "stop", "server", "disk", "records", "run"]
 KINDS: tuple[Kind, ...] = ("kill", "stop", "server", "disk", "records", "run")
 
-MATERIALIZE = ("commands", "materialize")
 RUN_SECONDS = 300.0
 SECOND_WORKER_SECONDS = 60.0
 DOUBLED_RECORDS = 100

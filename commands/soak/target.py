@@ -1,5 +1,6 @@
 """The platform as strikes and checks see it: from outside, by its processes, its servers and its stream."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from threading import Event
 import psutil
 import redis
 
+from commands.platform import dagster_environment
 from streaming.edges.event_stream import EventStream, StreamUnavailable
 from streaming.edges.redis_stream import Backlog, open_event_stream
 from streaming.runtime.health.report import CONSUMERS
@@ -19,6 +21,7 @@ from streaming.runtime.supervisor import running_processes, running_system
 from streaming.settings import ROOT, Settings
 
 PIPELINE = ("stream-redis", "cache-redis", "mariadb", "delivery", "consumers", "collector")
+MATERIALIZE = ("commands", "materialize")
 POLL_SECONDS = 0.1
 REDIS_SECONDS = 10.0
 # Beyond the delivery buffer, how old the oldest record of a platform in peace may be.
@@ -82,11 +85,11 @@ class Target:
             records = [record for record, result in zip(records, results, strict=True) if result.error_code]
             self.stop.wait(POLL_SECONDS)
 
-    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command as a user would, to its end."""
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a Python module to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "commands", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, check=False, start_new_session=True,
+            [sys.executable, "-m", *arguments], cwd=ROOT, env=os.environ | dagster_environment(self.home),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True,
         )  # fmt: skip
 
     @contextmanager

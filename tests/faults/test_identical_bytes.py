@@ -17,7 +17,7 @@ from resources.lake import Lake
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-EVENTS = 100_000
+EVENTS = 1_000_000
 HOUR = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ARRIVAL_HOURS = [HOUR, HOUR + timedelta(hours=1)]  # late copies come in the second
 TABLES = ("enriched", "failed_events", "event_ledger", "flattened", "aggregated")
