@@ -1,5 +1,7 @@
 """Platforms to hurt. One is shared by the tests of a file that leave it well; others have their own."""
 
+import platform as machine
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +12,10 @@ from tests.faults.platform import Platform
 from tests.streaming.conftest import geo_folder
 
 __all__ = ["geo_folder"]
+
+# atheris has wheels for nothing else (see requirements.in); the fuzzing of test_fuzz.py is for every platform.
+if (sys.platform, machine.machine()) != ("linux", "x86_64") or sys.version_info >= (3, 14):
+    collect_ignore = ["test_fuzz_by_coverage.py"]
 
 
 @pytest.fixture(scope="module")
