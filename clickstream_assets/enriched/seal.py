@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from clickstream_assets.enriched.enrich import enrich_records
 from clickstream_assets.enriched.heal import heal, keep_failures
 from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
+from clickstream_assets.enriched.recorded import Snapshot, repeatable
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake, partition_file
 from resources.warehouse import Source, Warehouse, sql_file
@@ -31,7 +32,7 @@ class LookUpSources(Protocol):
 
     def live(self) -> Finder: ...
 
-    def snapshot(self) -> Finder: ...
+    def snapshot(self) -> Snapshot: ...
 
 
 class SealedHour(NamedTuple):
@@ -71,18 +72,20 @@ def seal(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
     return _publish(hour, lake, warehouse, landed, landed.files, from_raw=False)
 
 
-def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: Finder) -> int:
+def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: Snapshot) -> int:
     """Seal an hour from its raw copy, every record enriched with the names and places of now; returns its rows.
 
+    Places of a provider that may answer otherwise tomorrow stay as they were recorded, unless it failed then.
     A record that is in landing alone stays as it is, so that the ledger goes on telling of it.
     """
     landed = _landed(hour, lake)
     raw = lake.list_hour(RAW_EVENTS.prefix, hour)
+    finder = repeatable(look_ups, hour, lake, warehouse)
     with lake.scratch() as scratch:
         enriched, absent = scratch / "enriched.parquet", scratch / "absent_from_raw.parquet"
         with pq.ParquetWriter(enriched, arrow_schema(ENRICHED_LANDING)) as writer:
             for records in raw_records(raw):
-                rows, failures = enrich_records(records, look_ups)
+                rows, failures = enrich_records(records, finder)
                 writer.write_table(rows)
                 keep_failures(hour, lake, failures)
         sources = {

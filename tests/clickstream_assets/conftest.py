@@ -15,6 +15,8 @@ from streaming.domain.enrichment import Place
 from streaming.edges.look_ups import Found
 from streaming.edges.redis_stream import Checkpoint
 from streaming.settings import Settings, load_settings
+from tests.streaming.conftest import geo_folder  # noqa: F401
+from tests.streaming.edges.conftest import ipinfo  # noqa: F401
 
 NOW = datetime(2026, 11, 20, 10, 5, tzinfo=UTC)
 
@@ -27,6 +29,8 @@ def caught_up(moment: datetime | None, **sequence_numbers: str) -> DeliveryProgr
 
 class KnownLookUps:
     """Everyone is called the same and lives in one place."""
+
+    unrepeatable_build = None
 
     def __init__(self, name: str = "Ada Lovelace", place: Place | None = None) -> None:
         self.name = name
