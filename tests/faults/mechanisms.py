@@ -6,10 +6,10 @@ from typing import NamedTuple
 class Mechanism(NamedTuple):
     """`old` stands exactly once in the product's `file`; with `new` in its place `what` is gone, and `test` is red.
 
-    `row` is the fault's number in the catalogue, `test` the test's node id below tests/faults.
+    `row` is the fault's number in the catalogue, or the door's name; `test` the test's node id below tests/faults.
     """
 
-    row: int
+    row: int | str
     test: str
     file: str
     what: str
@@ -259,5 +259,117 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "an offset is turned into UTC",
         "return moment.astimezone(UTC)\n    except OverflowError:",
         "return moment.replace(tzinfo=UTC)\n    except OverflowError:",
+    ),
+    Mechanism(
+        "spoofed_client_ip",
+        "test_doors.py::test_door_spoofed_client_ip",
+        "streaming/runtime/collector/app.py",
+        "a payload's address is believed only where it is trusted",
+        "None if trusted and event.user_ip else address",
+        "None if event.user_ip else address",
+    ),
+    Mechanism(
+        "ssrf_and_quota_through_user_ip",
+        "test_doors.py::test_door_ssrf_and_quota_through_user_ip",
+        "streaming/edges/geo.py",
+        "only global addresses leave the house",
+        "return None if address.is_global and not address.is_multicast else MissingPlace.PRIVATE_ADDRESS",
+        "return None",
+    ),
+    Mechanism(
+        "ssrf_and_quota_through_user_ip",
+        "test_doors.py::test_door_ssrf_and_quota_through_user_ip",
+        "streaming/edges/geo_ipinfo.py",
+        "no redirect is followed",
+        "redirect=False",
+        "redirect=True, retries=2",
+    ),
+    Mechanism(
+        "sql_injection",
+        "test_doors.py::test_door_sql_injection",
+        "streaming/handlers/high_intent.py",
+        "what clients sent is a parameter, not SQL",
+        '(_SQL / "source_stream.sql").read_text(), [_encode(source).decode()])',
+        """(_SQL / "source_stream.sql").read_text().replace("?", f"'{_encode(source).decode()}'"))""",
+    ),
+    Mechanism(
+        "csv_formulas",
+        "test_doors.py::test_door_csv_formulas",
+        "resources/warehouse.py",
+        "text is unloaded without formulas",
+        'csv_text(column.name) if column.type == "VARCHAR"',
+        'column.name if column.type == "VARCHAR"',
+    ),
+    Mechanism(
+        "csv_formulas",
+        "test_doors.py::test_door_csv_formulas",
+        "resources/warehouse.py",
+        "nor with any behind a comma or semicolon",
+        '((?:^|[,;|"',
+        "((?:^|[|",
+    ),
+    Mechanism(
+        "csv_formulas",
+        "test_doors.py::test_door_csv_formulas",
+        "commands/query.py",
+        "what is queried goes out without formulas",
+        "column = pc.replace_substring_regex(column, FORMULA, NEUTRALISED)",
+        "pass",
+    ),
+    Mechanism(
+        "log_injection_and_payloads_in_logs",
+        "test_doors.py::test_door_log_injection_and_payloads_in_logs",
+        "streaming/runtime/collector/server.py",
+        "requests are not logged",
+        "access_log=False",
+        "access_log=True",
+    ),
+    Mechanism(
+        "log_injection_and_payloads_in_logs",
+        "test_doors.py::test_door_log_injection_and_payloads_in_logs",
+        "commands/status.py",
+        "addresses are shown without passwords",
+        'url.replace(f":{password}@", ":***@", 1)',
+        "url",
+    ),
+    Mechanism(
+        "oversized_deep_compressed",
+        "test_doors.py::test_door_oversized_deep_compressed",
+        "streaming/runtime/collector/request_body.py",
+        "no more is unpacked than a body may have",
+        "decompressor.decompress(body, MAX_BODY_BYTES + 1)",
+        "decompressor.decompress(body)",
+    ),
+    Mechanism(
+        "oversized_deep_compressed",
+        "test_doors.py::test_door_oversized_deep_compressed",
+        "streaming/domain/json_text.py",
+        "events are nested no deeper than allowed",
+        " and _depth(value) > MAX_DEPTH",
+        " and _depth(value) > 1000",
+    ),
+    Mechanism(
+        "public_endpoint_abuse",
+        "test_doors.py::test_door_public_endpoint_abuse",
+        "streaming/runtime/collector/api_keys.py",
+        "a key has a quota of events",
+        "self._quota.take(events)",
+        "self._quota.take(0)",
+    ),
+    Mechanism(
+        "public_endpoint_abuse",
+        "test_doors.py::test_door_public_endpoint_abuse",
+        "streaming/runtime/collector/app.py",
+        "an address has a quota of requests",
+        "self._quotas.admit(address)",
+        "pass",
+    ),
+    Mechanism(
+        "dagster_ui_bound_to_loopback",
+        "test_doors.py::test_door_dagster_ui_bound_to_loopback",
+        "commands/platform.py",
+        "the UI listens on loopback",
+        '"dagster_webserver", "-h", LOOPBACK,',
+        '"dagster_webserver", "-h", "0.0.0.0",',
     ),
 )
