@@ -5,6 +5,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.enriched.assets import repair_degraded_hours
+from clickstream_assets.failed.job import replay_failed_events
 from clickstream_assets.freshness import latest_hours_are_present
 
 SETTLE = "settle_arrivals"
@@ -33,6 +34,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
         description="Names from MySQL and last access from enriched events, into a cache that was wiped.",
     ),
     repair_degraded_hours,
+    replay_failed_events,
     dg.define_asset_job(
         REFRESH_CATALOG,
         dg.AssetSelection.assets("catalog") | dg.AssetSelection.checks(latest_hours_are_present),

@@ -13,7 +13,7 @@ import msgspec
 import pybase64
 
 from clickstream_assets.enriched.enrich import milliseconds
-from clickstream_assets.failed.collect import ErrorLine
+from clickstream_assets.failed.errors import ErrorLine
 from resources.lake import Lake
 from streaming.domain.enrichment import Place, enriched_line, look_up_columns, pending_row
 from streaming.domain.envelope import Envelope, open_record, raw_line, stamp

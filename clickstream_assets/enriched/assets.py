@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from clickstream_assets.checks import Check, Verdict, evaluate_partitions
+from clickstream_assets.enriched.heal import Healed
 from clickstream_assets.enriched.repair import Repaired, count_degraded, degraded_hours, repair
 from clickstream_assets.enriched.seal import has_arrivals, is_closed, seal_hour
 from clickstream_assets.freshness import HOURLY
@@ -23,6 +24,7 @@ from streaming.edges.parquet import arrow_schema
 BACKFILL_TAG = "dagster/backfill"
 SCHEMA_CHECK = "schema_is_declared"
 DEGRADED_CHECK = "few_rows_are_degraded"
+HEALED_CHECK = "nothing_was_left_out"
 # Degraded hours of which nothing is filled, one after another: what is asked is still down, and others can wait.
 MOST_IN_VAIN = 3
 
@@ -47,6 +49,12 @@ def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.As
                 asset="enriched_events",
                 partitions_def=partitions.hours,
                 description="Few rows lack a name or a place because a look-up failed; they can be repaired.",
+            ),
+            dg.AssetCheckSpec(
+                HEALED_CHECK,
+                asset="enriched_events",
+                partitions_def=partitions.hours,
+                description="Delivery had enriched or failed every record; sealing had none to make up for.",
             ),
             dg.AssetCheckSpec(
                 SCHEMA_CHECK,
@@ -77,21 +85,20 @@ def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.As
         """
         progress = delivery.progress()
         from_raw = True if config.from_raw is None and BACKFILL_TAG in context.run.tags else config.from_raw
-        schemas, degraded = {}, {}
+        schemas, degraded, healed = {}, {}, {}
         for key in context.partition_keys:
             hour = hour_of_key(key)
             if not is_closed(hour, lake, progress) or not has_arrivals(hour, lake):
                 continue
             sealed = seal_hour(hour, lake, warehouse, look_ups, from_raw=from_raw)
             file = lake.path(partition_file(ENRICHED_EVENTS, hour))
-            told = parquet_metadata(file, "arrival_timestamp")
-            context.add_asset_metadata(
-                {**told, "from_raw": sealed.from_raw, "healed": sealed.healed}, partition_key=key
-            )
+            told = {"from_raw": sealed.from_raw, "healed": sealed.healed.records, "first_healed": sealed.healed.first}
+            context.add_asset_metadata({**parquet_metadata(file, "arrival_timestamp"), **told}, partition_key=key)
             schemas[key] = _schema_verdict(file)
             degraded[key] = _degraded_verdict(count_degraded(hour, lake), sealed.rows, degraded_share)
-        checks = [Check(DEGRADED_CHECK, degraded, blocking=False), Check(SCHEMA_CHECK, schemas)]
-        yield from evaluate_partitions(context, checks)
+            healed[key] = _healed_verdict(sealed.healed)
+        warnings = [Check(DEGRADED_CHECK, degraded, blocking=False), Check(HEALED_CHECK, healed, blocking=False)]
+        yield from evaluate_partitions(context, [*warnings, Check(SCHEMA_CHECK, schemas)])
 
     return [enriched_events]
 
@@ -108,6 +115,14 @@ def _degraded_verdict(degraded: int, rows: int, most: float) -> Verdict:
         {"degraded_records": degraded, "degraded_share": f"{share:.2%}"},
         f"{share:.1%} of the rows lack a name or a place because a look-up failed; repair_degraded_hours fills them",
     )
+
+
+def _healed_verdict(healed: Healed) -> Verdict:
+    if not healed.records:
+        return Verdict(True, {"healed": 0})
+    first = ", ".join(healed.first)
+    told = f"{healed.records:,} records were in raw alone and have been enriched, such as {first}"
+    return Verdict(False, {"healed": healed.records, "first_healed": first}, told)
 
 
 @dg.op(pool="enriched_events", out=dg.Out(dg.Nothing))

@@ -5,59 +5,82 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
+from typing import NamedTuple
 
 import msgspec
 import pybase64
 
 from clickstream_assets.enriched.enrich import Failure, enrich_records, milliseconds
 from clickstream_assets.enriched.raw import RAW_IDENTITIES, RawRecord, raw_records
-from clickstream_assets.failed.collect import ErrorLine, collect_failures
+from clickstream_assets.failed.errors import ErrorLine, collect_failures
 from resources.lake import Lake
 from resources.warehouse import Source, Warehouse, sql_file
+from streaming.domain.failures import CONSUMER_STAGES
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, FAILED_EVENTS, RAW_EVENTS
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
 
+FEW = 5
+# Identities that are held in memory at a time.
+MOST_AT_ONCE = 1_000_000
 
-def heal(hour: datetime, lake: Lake, warehouse: Warehouse, open_look_ups: Callable[[], Finder]) -> int:
-    """Heal an hour of arrival that delivery is done with; returns how many records it had left out."""
-    wanted = unaccounted_records(hour, lake, warehouse)
-    if wanted:
+
+class Healed(NamedTuple):
+    """How many records of an hour delivery had left out, and the first few of them."""
+
+    records: int
+    first: list[str]
+
+
+def heal(hour: datetime, lake: Lake, warehouse: Warehouse, open_look_ups: Callable[[], Finder]) -> Healed:
+    """Heal an hour of arrival that delivery is done with; tells what it had left out."""
+    healed = Healed(0, [])
+    while wanted := unaccounted_records(hour, lake, warehouse):
         look_ups = open_look_ups()
-        for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), wanted):
+        for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), set(wanted)):
             rows, failures = enrich_records(records, look_ups)
             if rows.num_rows:
-                lake.publish(f"{_name(ENRICHED_LANDING.prefix, hour, records)}.parquet", parquet_bytes(rows))
+                lake.publish(f"{landing_name(hour, 'heal', records)}.parquet", parquet_bytes(rows))
             keep_failures(hour, lake, failures)
-    return len(wanted)
+        healed = Healed(healed.records + len(wanted), healed.first or wanted[:FEW])
+        if len(wanted) < MOST_AT_ONCE:
+            break
+    return healed
 
 
-def unaccounted_records(hour: datetime, lake: Lake, warehouse: Warehouse) -> set[str]:
-    """The identities in raw that are in neither enriched nor failed."""
+def unaccounted_records(hour: datetime, lake: Lake, warehouse: Warehouse) -> list[str]:
+    """The first MOST_AT_ONCE identities in raw that are in neither enriched nor failed."""
     with lake.scratch() as scratch:
         sources = {
             "raw_events": Source(RAW_IDENTITIES, lake.list_hour(RAW_EVENTS.prefix, hour)),
             "enriched_landing": Source(ENRICHED_LANDING, lake.list_hour(ENRICHED_LANDING.prefix, hour)),
             "failed_events": Source(FAILED_EVENTS, collect_failures(hour, lake, scratch / "failures.parquet")),
         }
-        found = warehouse.select(sql_file("enriched/unaccounted_records"), [], sources)
-    return set(found["record_id"].to_pylist())
+        parameters = [MOST_AT_ONCE, list(CONSUMER_STAGES)]
+        found = warehouse.select(sql_file("enriched/unaccounted_records"), parameters, sources)
+    identities: list[str] = found["record_id"].to_pylist()
+    return identities
 
 
 def keep_failures(hour: datetime, lake: Lake, failures: Iterable[Failure]) -> None:
     """Record failures where delivery would have: one error file a stage, named after the records in it."""
     for stage, some in groupby(sorted(failures, key=lambda failure: failure.stage), lambda failure: failure.stage):
         of_stage = list(some)
-        file = _name(f"failed/{stage}", hour, [failure.record for failure in of_stage]) + ".json.gz"
+        file = f"{_name(f'failed/{stage}', hour, 'heal', [failure.record for failure in of_stage])}.json.gz"
         if not lake.path(file).exists():  # writing it once more would date the hour's arrivals by this repair
             lines = b"".join(msgspec.json.encode(_error_line(failure)) + b"\n" for failure in of_stage)
             lake.publish(file, gzip.compress(lines, mtime=0))
 
 
-def _name(prefix: str, hour: datetime, records: Sequence[RawRecord]) -> str:
+def landing_name(hour: datetime, kind: str, records: Sequence[RawRecord]) -> str:
+    """What to call a landing file of records that delivery did not land: equal records, equal names."""
+    return _name(ENRICHED_LANDING.prefix, hour, kind, records)
+
+
+def _name(prefix: str, hour: datetime, kind: str, records: Sequence[RawRecord]) -> str:
     identities = hashlib.sha256("".join(sorted(record.record_id for record in records)).encode())
-    return f"{hour_prefix(prefix, hour)}/heal-{identities.hexdigest()[:32]}"
+    return f"{hour_prefix(prefix, hour)}/{kind}-{identities.hexdigest()[:32]}"
 
 
 def _error_line(failure: Failure) -> ErrorLine:

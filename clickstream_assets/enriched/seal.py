@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.enrich import enrich_records
-from clickstream_assets.enriched.heal import heal, keep_failures
+from clickstream_assets.enriched.heal import Healed, heal, keep_failures
 from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
 from clickstream_assets.enriched.recorded import Snapshot, repeatable
 from resources.event_stream import DeliveryProgress
@@ -36,11 +36,11 @@ class LookUpSources(Protocol):
 
 
 class SealedHour(NamedTuple):
-    """How an hour was sealed: its rows, whether from raw, and how many records delivery had left out."""
+    """How an hour was sealed: its rows, whether from raw, and the records that delivery had left out."""
 
     rows: int
     from_raw: bool
-    healed: int
+    healed: Healed
 
 
 def is_closed(hour: datetime, lake: Lake, progress: DeliveryProgress) -> bool:
@@ -61,7 +61,7 @@ def seal_hour(
 ) -> SealedHour:
     """Seal a closed hour: from landing, healed first, or anew from raw (`from_raw` None: as it was made last)."""
     if was_made_from_raw(hour, lake) if from_raw is None else from_raw:
-        return SealedHour(enrich_anew(hour, lake, warehouse, look_ups.snapshot()), True, 0)
+        return SealedHour(enrich_anew(hour, lake, warehouse, look_ups.snapshot()), True, Healed(0, []))
     healed = heal(hour, lake, warehouse, look_ups.live)
     return SealedHour(seal(hour, lake, warehouse), False, healed)
 

@@ -7,11 +7,11 @@ from clickstream_assets.metadata import parquet_metadata, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
 from resources.lake import Lake, partition_file
 from resources.warehouse import Warehouse
-from streaming.domain.tables import FAILED_EVENTS
+from streaming.domain.tables import FAILED_EVENTS, REPLAYS
 
 
-def failed_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
-    """The failed events."""
+def failed_assets(partitions: Partitions) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The failed events, and what replays of them came to."""
 
     @dg.asset(
         partitions_def=partitions.hours,
@@ -34,4 +34,14 @@ def failed_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
                 file = lake.path(partition_file(FAILED_EVENTS, hour))
                 context.add_asset_metadata(parquet_metadata(file, "arrival_timestamp"), partition_key=key)
 
-    return [failed_events]
+    replays = dg.AssetSpec(
+        "replays",
+        description="What came of replaying failed events. Written by replay_failed_events, which only appends.",
+        deps=[failed_events],
+        partitions_def=partitions.hours,
+        group_name="enriched",
+        kinds={"json", "gzip"},
+        owners=["team:platform"],
+        metadata=table_metadata(REPLAYS),
+    )
+    return [failed_events, replays]

@@ -120,6 +120,23 @@ FAILED_EVENTS = Table(
         Column("raw_data", "BLOB", "the record's bytes as they stood on the stream"),
     ),
 )
+REPLAYS = Table(
+    "replays",
+    "replays",
+    "json",
+    "hour",
+    "one row per record_id, stage and outcome of a replay that was not known before, by hour of arrival",
+    (
+        *DELIVERY_COLUMNS,
+        Column("stage", "VARCHAR", "where it had failed"),
+        Column("replayed_at", "TIMESTAMP", "when a replay first had this outcome, UTC"),
+        Column("outcome", "VARCHAR", "passed or failed"),
+        Column("type", "VARCHAR", "failure type, null where it passed"),
+        Column("field", "VARCHAR", "JSON pointer of the first fault, null where it passed"),
+        Column("reason", "VARCHAR", "what was wrong, null where it passed"),
+        Column("handler_version", "VARCHAR", "version of the code that it was replayed with"),
+    ),
+)
 EVENT_LEDGER = Table(
     "event_ledger",
     "event_ledger",
@@ -201,6 +218,7 @@ TABLES = {
         ENRICHED_LANDING,
         ENRICHED_EVENTS,
         FAILED_EVENTS,
+        REPLAYS,
         EVENT_LEDGER,
         LEDGER_DEFICITS,
         FLATTENED_EVENTS,

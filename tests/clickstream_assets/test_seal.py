@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from clickstream_assets.enriched.heal import heal
+from clickstream_assets.enriched.heal import Healed, heal
 from clickstream_assets.enriched.seal import enriched_files, is_closed, seal, seal_hour, sealed_from
 from clickstream_assets.failed.collect import publish_failed_events
 from clickstream_assets.ledger.balance import is_stale, is_unsealed, publish_balance
@@ -73,7 +73,8 @@ def test_what_delivery_left_out_is_enriched_before_the_seal(lake: Lake, warehous
 
     sealed = seal_hour(HOUR, lake, warehouse, KnownLookUps(), from_raw=None)
 
-    assert (sealed.rows, sealed.healed, sealed.from_raw) == (2, 3, False)
+    assert (sealed.rows, sealed.healed.records, sealed.from_raw) == (2, 3, False)
+    assert "0" * 32 in sealed.healed.first
     names = dict(
         zip(
             *(pq.read_table(sealed_file(lake), partitioning=None)[c].to_pylist() for c in ("click_id", "name")),
@@ -131,9 +132,9 @@ def test_what_lands_while_an_hour_is_enriched_anew_is_not_taken_for_sealed(
 
 def test_healing_twice_finds_nothing_left(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one", enriched=False)
-    assert heal(HOUR, lake, warehouse, KnownLookUps) == 1
+    assert heal(HOUR, lake, warehouse, KnownLookUps).records == 1
     listed = [file.name for file in enriched_files(HOUR, lake)]
-    assert heal(HOUR, lake, warehouse, KnownLookUps) == 0
+    assert heal(HOUR, lake, warehouse, KnownLookUps) == Healed(0, [])
     assert [file.name for file in enriched_files(HOUR, lake)] == listed
 
 
