@@ -34,10 +34,12 @@ def compare_clicks(
     with lake.scratch() as scratch:
         shared = scratch / "shared_clicks.parquet"
         warehouse.save(sql_file("ledger/shared_clicks"), [], _sources(own, elsewhere.values()), shared, {})
-        hours = pq.read_table(shared, columns=["arrival_hour"])["arrival_hour"].unique().to_pylist()
-        if not hours:
+        found_in = pq.read_table(shared, columns=["arrival_hour"])["arrival_hour"].unique().to_pylist()
+        if not found_in:
             return Clicks(0, 0, [])
-        compared = [elsewhere[hour.replace(tzinfo=UTC)] for hour in hours if hour]
+        hours = {hour.replace(tzinfo=UTC) for hour in found_in if hour}
+        # A row may stand under another hour than that of its arrival: then it may be in any of the files.
+        compared = [files for hour, files in elsewhere.items() if hour in hours or hours - elsewhere.keys()]
         sources = {**_sources(own, compared), "shared_clicks": Source(None, [shared])}
         (found,) = warehouse.select(sql_file("ledger/conflicting_clicks"), [], sources).to_pylist()
     return Clicks(found["repeated_clicks"], found["conflicting_clicks"], found["conflict_examples"])
