@@ -129,7 +129,7 @@ def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], 
         ),
         Service(
             "dagster-webserver",
-            [*python, "dagster_webserver", "-h", LOOPBACK, "-p", str(port), "-w", workspace],
+            [*python, "commands.dagster_ui", "-h", LOOPBACK, "-p", str(port), "-w", workspace],
             ready=lambda: _answers(f"{url}/server_info"),
             after=("dagster-code",),
         ),

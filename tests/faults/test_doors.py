@@ -404,6 +404,33 @@ def test_door_dagster_ui_bound_to_loopback(with_dagster: Platform) -> None:
             with socket.socket() as connection:
                 connection.settimeout(2)
                 assert connection.connect_ex((address, port)) != 0, f"{address}:{port}"
+    _expect_own_pages_only(with_dagster.settings.dagster_url)
+
+
+def _expect_own_pages_only(url: str) -> None:
+    """A browser on this machine brings other sites' requests here; they are refused, links are followed."""
+    wipe = {"query": 'mutation { setConcurrencyLimit(concurrencyKey: "events_by_type", limit: 0) }'}
+    host = {"host": f"ui.example.com:{urlsplit(url).port}"}
+    page = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "origin": "https://example.com"}
+    form = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "accept": "text/html"}
+    socket = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        for headers in (page, form, host):
+            assert client.post("/graphql", params=wipe, headers=headers).status_code == 403
+        assert client.get("/graphql", params=wipe, headers=page).status_code == 403
+        assert client.get("/graphql", headers={**page, **socket, "sec-fetch-mode": "websocket"}).status_code == 403
+        assert client.post("/report_asset_materialization/raw_events", headers=page).status_code == 403
+        limits = client.post(
+            "/graphql", json={"query": "{ instance { concurrencyLimits { concurrencyKey slotCount } } }"}
+        )
+        assert 0 not in [each["slotCount"] for each in limits.json()["data"]["instance"]["concurrencyLimits"]]
+        assert client.get("/overview", headers=form).status_code == 200
+        assert client.get("/server_info", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
 LAUNCH = """

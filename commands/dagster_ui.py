@@ -1,0 +1,59 @@
+"""`python -m commands.dagster_ui`: Dagster's web server, with its own options, for its own pages only.
+
+The UI has no login, and loopback alone does not keep others out: a browser on this machine carries there what any web
+page asks for. So requests that the pages of other sites make are refused, and so is a host name that is not this
+server's own, which could be another site's made to lead here.
+"""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from dagster_webserver import cli
+from dagster_webserver.app import create_app_from_workspace_process_context
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from streaming.settings import load_settings
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+class OwnPagesOnly:
+    """Middleware that refuses what pages of other sites ask for; a link that leads here is followed."""
+
+    def __init__(self, app: ASGIApp, own_name: str | None) -> None:
+        self._app = app
+        self._own_names = (*LOOPBACK_NAMES, own_name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        if scope["type"] == "lifespan" or self._is_own(scope):
+            await self._app(scope, receive, send)
+        else:
+            await PlainTextResponse("for the UI's own pages only", 403)(scope, receive, send)
+
+    def _is_own(self, scope: Scope) -> bool:
+        headers = Headers(scope=scope)
+        if urlsplit(f"//{headers.get('host', '')}").hostname not in self._own_names:
+            return False
+        follows_link = scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        return follows_link or headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+
+
+def main() -> None:
+    """Serve."""
+    own_name = urlsplit(load_settings().dagster_url).hostname
+
+    def create_app(*arguments: Any, **options: Any) -> Starlette:
+        app = create_app_from_workspace_process_context(*arguments, **options)
+        app.add_middleware(OwnPagesOnly, own_name=own_name)
+        return app
+
+    cli.create_app_from_workspace_process_context = create_app  # type: ignore[attr-defined]  # it offers no hook
+    cli.main()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main()
