@@ -39,26 +39,26 @@ def last_access(
     """
     lost_at = user_cache.last_access_lost_at(datetime.now(UTC))
     caught_up_to = delivery.progress().caught_up_to
-    users, moved = rebuild(lake, warehouse, user_cache)
+    moved = rebuild(lake, warehouse, user_cache)
     complete = lost_at is None or (
         caught_up_to is not None and caught_up_to >= lost_at and user_cache.mark_last_access_complete(lost_at)
     )
-    return dg.MaterializeResult(metadata={"users": users, "moved_forward": moved, "complete": complete})
+    return dg.MaterializeResult(metadata={"users_moved_forward": moved, "complete": complete})
 
 
-def rebuild(lake: Lake, warehouse: Warehouse, user_cache: UserCache) -> tuple[int, int]:
-    """Bring the cache forward to all enriched events; returns how many users there are, and how many moved."""
+def rebuild(lake: Lake, warehouse: Warehouse, user_cache: UserCache) -> int:
+    """Bring the cache forward to all enriched events; returns how many users moved."""
     hours = sorted({*lake.hours(ENRICHED_EVENTS.prefix), *lake.hours(ENRICHED_LANDING.prefix)})
     files = [file for hour in hours for file in enriched_files(hour, lake)]
     moved = 0
     with lake.scratch() as scratch:
         found = scratch / "last_access.parquet"
         sources = {"enriched_events": Source(ENRICHED_EVENTS, files)}
-        users = warehouse.save(sql_file("enriched/last_access"), [], sources, found, {})
+        warehouse.save(sql_file("enriched/last_access"), [], sources, found, {})
         with pq.ParquetFile(found) as rows:
             for batch in rows.iter_batches(USERS_AT_ONCE):
                 moved += user_cache.put_last_access(_access(row) for row in batch.to_pylist())
-    return users, moved
+    return moved
 
 
 def _access(row: dict[str, Any]) -> LastAccess:

@@ -56,6 +56,13 @@ def repair_recent_hours(lake: dg.ResourceParam[Lake]) -> dg.RunRequest | dg.Skip
 refresh_user_names = dg.ScheduleDefinition(
     name="refresh_user_names_often", job_name=REFRESH_USER_NAMES, cron_schedule="*/2 * * * *", default_status=RUNNING
 )
+compare_user_names = dg.ScheduleDefinition(
+    name="compare_user_names_daily",
+    job_name=REFRESH_USER_NAMES,
+    cron_schedule="17 3 * * *",
+    run_config={"ops": {"user_names": {"config": {"full": True}}}},
+    default_status=RUNNING,
+)
 refresh_catalog = dg.ScheduleDefinition(
     name="refresh_catalog_often", job_name=REFRESH_CATALOG, cron_schedule="*/10 * * * *", default_status=RUNNING
 )
@@ -66,5 +73,6 @@ SCHEDULES = [
     aggregate_due_days,
     repair_recent_hours,
     refresh_user_names,
+    compare_user_names,
     refresh_catalog,
 ]

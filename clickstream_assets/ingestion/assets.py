@@ -14,6 +14,12 @@ GROUP = "ingestion"
 OWNERS = ["team:platform"]
 
 
+class RefreshConfig(dg.Config):
+    """`full`: compare everyone, for what no watermark tells, such as a customer who was deleted."""
+
+    full: bool = False
+
+
 def ingestion_assets(partitions: Partitions) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     """The shop's customers, their names in the cache, and the landing tables of delivery."""
     customers = dg.AssetSpec(
@@ -33,10 +39,10 @@ def ingestion_assets(partitions: Partitions) -> list[dg.AssetSpec | dg.AssetsDef
         freshness_policy=USER_NAMES,
     )
     def user_names(
-        users_db: dg.ResourceParam[UsersDb], user_cache: dg.ResourceParam[UserCache]
+        config: RefreshConfig, users_db: dg.ResourceParam[UsersDb], user_cache: dg.ResourceParam[UserCache]
     ) -> dg.MaterializeResult[None]:
         """Names of customers in the cache, hash `user:<id>` field `name`, refreshed by the watermark of changes."""
-        return dg.MaterializeResult(metadata=refresh(users_db, user_cache))
+        return dg.MaterializeResult(metadata=refresh(users_db, user_cache, full=config.full))
 
     return [
         customers,

@@ -5,8 +5,9 @@ a client a thirtieth of a pipelined HGET per user. The scripts name their keys t
 cluster.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple, cast
 
 import msgspec
@@ -26,10 +27,12 @@ for i, ip in ipairs(wanted[2]) do places[i] = redis.call('GET', 'geo:' .. ip) en
 return cmsgpack.pack({names, places, redis.call('GET', KEYS[1])})
 """
 _PUT_NAMES = """
+local removed = 0
 for _, user in ipairs(cmsgpack.unpack(ARGV[1])) do
     if user[2] then redis.call('HSET', 'user:' .. user[1], 'name', user[2])
-    else redis.call('HDEL', 'user:' .. user[1], 'name') end
+    else removed = removed + redis.call('HDEL', 'user:' .. user[1], 'name') end
 end
+return removed
 """
 _ADVANCE_WATERMARK = """
 if ARGV[1] > (redis.call('GET', KEYS[1]) or '') then redis.call('SET', KEYS[1], ARGV[1]) end
@@ -158,9 +161,15 @@ class UserCache:
             watermark if isinstance(watermark, str) else None,
         )
 
-    def put_names(self, names: Mapping[str, str | None]) -> None:
-        """Set the names of users; None removes a name."""
-        self._put_names(args=[_encode([(user_id, name or False) for user_id, name in names.items()])])
+    def users(self, page_size: int = 5_000) -> Iterator[list[str]]:
+        """The ids of all users the cache holds anything of, in pages; one may come more than once."""
+        keys = self._redis.scan_iter("user:*", count=page_size)
+        while page := [key.decode().removeprefix("user:") for key in islice(keys, page_size)]:
+            yield page
+
+    def put_names(self, names: Mapping[str, str | None]) -> int:
+        """Set the names of users; None removes a name. Returns how many were removed."""
+        return int(self._put_names(args=[_encode([(user_id, name or False) for user_id, name in names.items()])]))
 
     def put_places(self, places: Iterable[tuple[str, CachedPlace, int]]) -> None:
         """Set places: the address, what is known of it, and after how many seconds to forget it."""

@@ -108,3 +108,13 @@ def test_a_silent_server_costs_the_timeout() -> None:
         with pytest.raises(pymysql.MySQLError):
             users_db.names(["20"])
         assert time.monotonic() - started < 5
+
+
+def test_a_server_that_is_slow_costs_the_timeout(users_db: UsersDb, mysql_url: str) -> None:
+    impatient = UsersDb(mysql_url, read_seconds=0.3)
+    with users_db._connect() as writer, writer.cursor() as cursor:
+        cursor.execute("LOCK TABLES customers WRITE")
+        started = time.monotonic()
+        with pytest.raises(pymysql.MySQLError):
+            list(impatient.changed_since(None))
+        assert time.monotonic() - started < 5

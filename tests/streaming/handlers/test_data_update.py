@@ -1,10 +1,11 @@
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pymysql
 import pytest
 import redis
 
-from streaming.edges.user_cache import UserCache
+from streaming.edges.user_cache import LastAccess, UserCache
 from streaming.edges.users_db import UsersDb, _connection_options
 from streaming.handlers.data_update import lambda_handler
 
@@ -67,3 +68,40 @@ def test_a_wiped_cache_is_filled_anew(cache_redis_url: str) -> None:
     with redis.Redis.from_url(cache_redis_url) as client:
         client.flushall()
     assert lambda_handler({}, None)["updated"] == 1000
+
+
+def change(mysql_url: str, *statements: str) -> None:
+    with closing(pymysql.connect(**_connection_options(mysql_url))) as connection:
+        for statement in statements:
+            connection.cursor().execute(statement)
+        connection.commit()
+
+
+def test_a_full_refresh_finds_what_no_watermark_tells(cache_redis_url: str, mysql_url: str) -> None:
+    # given
+    lambda_handler({}, None)
+    change(
+        mysql_url,
+        "DELETE FROM customers WHERE customer_id = 20",
+        "UPDATE customers SET name = 'Committed Late', updated_at = '2020-01-01' WHERE customer_id = 35",
+    )
+    lambda_handler({}, None)
+    cache = UserCache(cache_redis_url)
+    assert cache.look_up(["20", "35"], []).names == {"20": "Semyon Ryan", "35": "Beatriz Abbott"}
+    # when
+    answer = lambda_handler({"full": True}, None)
+    # then
+    assert (answer["updated"], answer["removed"]) == (999, 1)
+    assert cache.look_up(["20", "35"], []).names == {"35": "Committed Late"}
+    assert lambda_handler({"full": True}, None)["removed"] == 0
+
+
+def test_a_full_refresh_keeps_last_access(cache_redis_url: str) -> None:
+    # given
+    cache = UserCache(cache_redis_url)
+    seen = datetime(2026, 11, 23, tzinfo=UTC)
+    cache.put_last_access([LastAccess("nobody", seen, "0" * 32, "")])
+    # when
+    lambda_handler({"full": True}, None)
+    # then
+    assert cache.last_accesses(["nobody"]) == {"nobody": (seen, "")}
