@@ -246,7 +246,7 @@ def _post_endlessly(platform: Platform) -> int:
 
 def test_door_public_endpoint_abuse(start_platform: Start, tmp_path: Path) -> None:
     keys = {
-        "the-flooder": {"pixel_id": "fytil06mrm", "events_per_second": 100},
+        "the-flooder": {"pixel_id": "fytil06mrm", "events_per_second": 10},
         "the-neighbour": {"pixel_id": "fytil06mrm"},
     }
     file = tmp_path / "keys.json"
@@ -255,7 +255,7 @@ def test_door_public_endpoint_abuse(start_platform: Start, tmp_path: Path) -> No
     flood = [event(f"flood-{number}") for number in range(400)]
     answers = [platform.post(flood, **{"x-api-key": "the-flooder"}) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 429, 429, 429, 429]
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 4
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 30
     assert platform.post(event("neighbour"), **{"x-api-key": "the-neighbour"}).status_code == 200
     assert platform.post({**event("other"), "pixel_id": "other"}, **{"x-api-key": "the-neighbour"}).status_code == 400
     assert platform.post(event("keyless")).status_code == 401
@@ -267,7 +267,7 @@ def test_door_public_endpoint_abuse(start_platform: Start, tmp_path: Path) -> No
         statuses = [client.post(url, content=b"{", headers={"x-api-key": f"guess-{n}"}).status_code for n in range(300)]
     allowed = 20 * (1 + time.monotonic() - started)
     assert statuses.count(401) <= allowed + 1
-    assert statuses.count(429) == 300 - statuses.count(401)
+    assert 0 < statuses.count(429) == 300 - statuses.count(401)
     with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2"), trust_env=False) as other:
         body = json.dumps(event("other-address"))
         answer = other.post(url, content=body, headers={"x-api-key": "the-neighbour"})
@@ -318,10 +318,8 @@ def _shop(url: str) -> Iterator[str]:
 
 def test_door_log_injection_and_payloads_in_logs(guarded: Platform) -> None:
     keyed = {"x-api-key": KEY, "user-agent": PAYLOAD, "x-forwarded-for": PAYLOAD}
-    assert (
-        guarded.post(event(PAYLOAD, user_id=PAYLOAD, user_ip=PAYLOAD, note=FAKE, **{FAKE: FAKE}), **keyed).status_code
-        == 200
-    )
+    taken = event(PAYLOAD, user_id=PAYLOAD, user_ip=PAYLOAD, note=FAKE, **{FAKE: FAKE})
+    assert guarded.post(taken, **keyed).status_code == 200
     assert guarded.post(event(FAKE, user_id=FAKE, event_name=FAKE), **keyed).status_code == 400
     assert guarded.post(f"<{FAKE}".encode(), **keyed).status_code == 400
     assert guarded.post(PAYLOAD.encode(), **keyed, **{"content-encoding": "gzip"}).status_code == 400
@@ -331,13 +329,11 @@ def test_door_log_injection_and_payloads_in_logs(guarded: Platform) -> None:
     assert httpx.post(f"{url}/events", params={"key": KEY, "x": FAKE}, content=one, trust_env=False).status_code == 200
     assert httpx.get(f"{url}/{PAYLOAD}%0a{PAYLOAD}", trust_env=False).status_code == 404
     _say(guarded, b"GET /" + FAKE.encode() + b" HTTP/9.9\r\n" + FAKE.encode() + b"\r\n\r\n")
-    guarded.put(
-        [FAKE.encode(), json.dumps(event("x", user_id=FAKE)).encode(), one[:-1] + b',"x":"\xff' + FAKE.encode()]
-    )
+    bad = [FAKE.encode(), json.dumps(event("x", user_id=FAKE)).encode(), one[:-1] + b',"x":"\xff' + FAKE.encode()]
+    guarded.put(bad)
     _sign_up(guarded, PAYLOAD)
     guarded.wait_delivered()
-    guarded.kill("collector", "delivery", "consumers")
-    guarded.wait_ready("collector", "delivery", "consumers")
+    guarded.restart("collector", "delivery", "consumers")
     guarded.materialize()
     said = [guarded.log, guarded.run("status", status=1), guarded.run("customers", "list").replace(PAYLOAD, "")]
     logs = said + _texts(guarded.home / "logs")
