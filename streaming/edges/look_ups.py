@@ -99,6 +99,7 @@ class LookUps:
             cached = self._read_cache(new_users, new_ips, until)
             if cached and not fresh:
                 self._forget()
+                self._watermark = None
             if cached and cached.watermark and cached.watermark != self._watermark:
                 self._watermark = cached.watermark
                 self._names.clear()

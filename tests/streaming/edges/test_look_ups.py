@@ -92,6 +92,17 @@ def test_before_the_first_refresh_nobody_is_unknown(cache_redis_url: str) -> Non
     assert found.version == "1/geo-1/no-users"
 
 
+def test_a_wiped_cache_is_no_snapshot(cache: UserCache, cache_redis_url: str) -> None:
+    clock = Clock()
+    look_ups = LookUps(cache, Geo(), clock)
+    look_ups.find(["20"], ())
+    with redis.Redis.from_url(cache_redis_url) as client:
+        client.flushall()
+    clock.now += 31
+    found = look_ups.find(["20"], ())
+    assert (found.names, found.version) == ({"20": MissingName.LOOKUP_FAILED}, "1/geo-1/no-users")
+
+
 def test_a_new_snapshot_drops_the_names_of_the_old(cache: UserCache) -> None:
     look_ups = LookUps(cache, Geo())
     look_ups.find(["20", "99"], ())
