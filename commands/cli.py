@@ -17,6 +17,7 @@ COMMANDS = {
     "send": "Send synthetic traffic to the collector.",
     "materialize": "Bring every table up to date, now.",
     "verify": "Check that nothing was lost, doubled or made up.",
+    "replay": "Replay failed events that would pass now.",
     "customers": "List customers, and add one as a sign-up does.",
     "query": "Run SQL on the catalog's tables.",
     "soak": "Run traffic under random faults and account for every event.",
