@@ -1,5 +1,7 @@
 """Materialise, now and in this process, everything that has arrived and is not up to date."""
 
+import fcntl
+import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -97,10 +99,17 @@ def catch_up(settings: Settings) -> dict[str, Any]:
     """
     definitions = build_definitions(settings)
     needed = {role: local_resources(settings)[role] for role in ("lake", "delivery", "catalog_database")}
-    with dg.DagsterInstance.get() as instance, dg.build_resources(needed, instance) as edges:
+    with _instance() as instance, dg.build_resources(needed, instance) as edges:
         catching_up = CatchUp(definitions, Partitions.since(settings.start), instance)
         catching_up.run(edges.lake, edges.delivery.progress())
         tables = summary(edges.catalog_database.file)
     if catching_up.failed_runs and tables["balanced"]:
         raise RunsFailedError(f"these runs failed: {', '.join(catching_up.failed_runs)}")
     return tables
+
+
+def _instance() -> dg.DagsterInstance:
+    """The instance of DAGSTER_HOME. Two processes that open a new one at once would leave it with tables half made."""
+    with Path(os.environ["DAGSTER_HOME"], "opening.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return dg.DagsterInstance.get()

@@ -147,7 +147,9 @@ def dagster_environment(home: Path) -> dict[str, str]:
     """What Dagster's processes need: the folder they keep their state in, with the project's dagster.yaml."""
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "dagster.yaml", folder / "dagster.yaml")
+    draft = folder / f".dagster.yaml.{os.getpid()}"  # another process may be reading the one in place
+    shutil.copyfile(ROOT / "dagster.yaml", draft)
+    draft.replace(folder / "dagster.yaml")
     return {"DAGSTER_HOME": str(folder), "DAGSTER_EVENT_BATCH_SIZE": "1000"}
 
 

@@ -200,6 +200,11 @@ class Platform:
         self.kill(*names)
         self.wait_replaced(killed)
 
+    def kill_supervisor(self) -> None:
+        """kill -9 who looks after all the others; `up` starts them anew."""
+        self._process.kill()
+        self._process.wait()
+
     @contextmanager
     def unattended(self) -> Iterator[None]:
         """Within the block the supervisor is stopped: what is killed stays dead until the block ends."""
