@@ -97,9 +97,14 @@ def test_10_retries_exhausted(platform: Platform) -> None:
         platform.wait_delivered()
     platform.expect_invariant()
     assert _kept(platform, "exhausted") == {("last_access", "RetryAttemptsExhausted", 3)}
-    [kept] = platform.query("SELECT hex(raw_data) AS bytes FROM failed_events WHERE stage = 'last_access'")
-    assert bytes.fromhex(kept["bytes"]) == record
+    kept = f"FROM failed_events WHERE record_id = '{platform.accepted[-1]}'"
+    assert platform.query(f"SELECT hex(raw_data) AS bytes {kept}") == [{"bytes": record.hex().upper()}]
     assert _users(platform, ["exhausted"]) == [{}]
+    platform.run("replay", "--record-id", platform.accepted[-1])
+    [seen] = _users(platform, ["exhausted"])
+    assert (seen["last_access"], seen["location"]) == (format_timestamp(now), PLACE)
+    platform.expect_invariant()
+    assert platform.query(f"SELECT state {kept}") == [{"state": "replayed"}]
 
 
 @contextmanager

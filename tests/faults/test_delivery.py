@@ -1,31 +1,54 @@
 """Faults of the delivery to the lake."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_LANDING
 from tests.faults.platform import Platform
+from tests.faults.test_places import hang, locate
 from tests.landing import event_text
+from tests.streaming.edges.test_geo_ipinfo import StubIpinfo
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 StartPlatform = Callable[..., Platform]
 
 
-def test_13_the_transform_times_out_until_the_retries_end(start_platform: StartPlatform) -> None:
-    platform = start_platform(CLICKSTREAM_FUNCTION_TIMEOUT_SECONDS="1", CLICKSTREAM_LOOKUP_DEADLINE_SECONDS="60")
+@pytest.fixture
+def ipinfo() -> Iterator[StubIpinfo]:
+    with StubIpinfo() as stub:
+        Thread(target=stub.serve_forever, args=[0.05], daemon=True).start()
+        yield stub
+        stub.released.set()
+        stub.shutdown()
+
+
+def test_13_the_transform_times_out_until_the_retries_end(start_platform: StartPlatform, ipinfo: StubIpinfo) -> None:
+    platform = start_platform(
+        IPINFO_TOKEN="secret",
+        IPINFO_URL=ipinfo.url,
+        CLICKSTREAM_LOOKUP_DEADLINE_SECONDS="60",
+        CLICKSTREAM_FUNCTION_TIMEOUT_SECONDS="1",
+    )
     now = datetime.now(UTC)
-    platform.stop("cache-redis")
+    ipinfo.answer = hang
     platform.put(event_text(now, f"timed-out-{number}") for number in range(50))
     platform.wait(lambda: platform.behind("delivery") == 0)
-    platform.resume("cache-redis")
+    ipinfo.answer = locate
+    ipinfo.released.set()
     platform.expect_invariant()
-    failed = platform.query("SELECT type, error_code, attempts, COUNT(*) AS n FROM failed_events GROUP BY ALL")
-    assert failed == [{"type": "processing_failed", "error_code": "Lambda.FunctionTimedOut", "attempts": 4, "n": 50}]
+    failed = "SELECT type, error_code, attempts, state, COUNT(*) AS n FROM failed_events GROUP BY ALL"
+    kept = {"type": "processing_failed", "error_code": "Lambda.FunctionTimedOut", "attempts": 4, "n": 50}
+    assert platform.query(failed) == [kept | {"state": "failed"}]
+    platform.run("replay", "--type", "processing_failed")
+    summary = platform.expect_invariant()
+    assert (summary["enriched"], summary["failed"], summary["flattened"]) == (50, 0, 50)
+    assert platform.query(failed) == [kept | {"state": "replayed"}]
 
 
 def test_14_a_batch_is_delivered_twice_also_across_an_hours_boundary(start_platform: StartPlatform) -> None:
