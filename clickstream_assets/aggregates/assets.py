@@ -7,7 +7,7 @@ import dagster as dg
 
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
-from clickstream_assets.aggregates.unload import is_unloaded, unload, unloaded_as_of, unloaded_file
+from clickstream_assets.aggregates.unload import is_unloaded, unload, unloaded_at, unloaded_file
 from clickstream_assets.freshness import DAILY
 from clickstream_assets.metadata import Metadata, csv_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, day_of_key, hour_ranges, shown
@@ -70,8 +70,8 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
 
 def _changes(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> Metadata:
     """Why a day is unloaded: the hours that were flattened since it was unloaded last."""
-    before = unloaded_as_of(aggregate, day, lake)
+    before = unloaded_at(aggregate, day, lake)
     if not before:
         return {"changed_hours": "unloaded for the first time"}
-    hours = hour_ranges(flattened.written_after(before, aggregate.depends_on, day))
+    hours = hour_ranges(flattened.placed_after(before, aggregate.depends_on, day))
     return {"changed_hours": shown(hours, most=20) or "none"}

@@ -7,10 +7,11 @@ from enum import StrEnum
 from itertools import accumulate, groupby
 from pathlib import Path
 
-from resources.lake import Lake, modified_at, partition_file
+from resources.lake import Lake, partition_file
 from streaming.domain.tables import FLATTENED_EVENTS
 
 DAY = timedelta(days=1)
+SECOND = 1_000_000_000
 
 
 class Dependence(StrEnum):
@@ -29,9 +30,12 @@ class FlattenedDays:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._hours = lake.hours(FLATTENED_EVENTS.prefix)
-        self._written = [modified_at(self._file(hour)) for hour in self._hours]
-        self._newest_before = [0, *accumulate(self._written, max)]
+        self._hours = [hour for hour in lake.hours(FLATTENED_EVENTS.prefix) if lake.partition(FLATTENED_EVENTS, hour)]
+        states = [self._file(hour).stat() for hour in self._hours]
+        self._modified = [state.st_mtime_ns for state in states]
+        self._placed = [state.st_ctime_ns for state in states]
+        self._newest_before: list[int] = [0, *accumulate(self._modified, max)]
+        self._sum_before = [0, *accumulate(self._modified)]
         self.days = [day for day, _ in groupby(self._hours, key=datetime.date)]
 
     def files(self, depends_on: Dependence, day: date) -> list[Path]:
@@ -39,14 +43,20 @@ class FlattenedDays:
         return [self._file(hour) for hour in self._hours[self._span(depends_on, day)]]
 
     def as_of(self, depends_on: Dependence, day: date) -> int:
-        """When the newest file that a day is made from was written, in nanoseconds since 1970; 0: there is none."""
-        span = self._span(depends_on, day)
-        return self._newest_before[span.stop] if span.start == 0 else max(self._written[span], default=0)
+        """What to date a day by, in nanoseconds since 1970: the second of the newest file that it is made from.
 
-    def written_after(self, moment: int, depends_on: Dependence, day: date) -> list[datetime]:
-        """The hours that a day is made from and that were written after `moment` (nanoseconds since 1970)."""
+        The nanoseconds change with the date of any of these files: two writers may finish in another order than they
+        began in, and a clock may be set back.
+        """
         span = self._span(depends_on, day)
-        return [hour for hour, at in zip(self._hours[span], self._written[span], strict=True) if at > moment]
+        newest: int = self._newest_before[span.stop] if span.start == 0 else max(self._modified[span], default=0)
+        dates = self._sum_before[span.stop] - self._sum_before[span.start]
+        return newest - newest % SECOND + dates % SECOND
+
+    def placed_after(self, moment: int, depends_on: Dependence, day: date) -> list[datetime]:
+        """The hours that a day is made from and that took their place after `moment` (nanoseconds since 1970)."""
+        span = self._span(depends_on, day)
+        return [hour for hour, at in zip(self._hours[span], self._placed[span], strict=True) if at > moment]
 
     def dependents(self, depends_on: Dependence, changed: Collection[date]) -> list[date]:
         """The days that depend on one of the days that changed, of those that have events."""

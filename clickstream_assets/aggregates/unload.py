@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 from clickstream_assets.aggregates.dependence import DAY, FlattenedDays
 from clickstream_assets.aggregates.registry import Aggregate
-from resources.lake import Lake, modified_at
+from resources.lake import Lake, modified_at, written_at
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.layout import day_prefix
 from streaming.domain.tables import FLATTENED_EVENTS
@@ -13,7 +13,7 @@ from streaming.domain.tables import FLATTENED_EVENTS
 def unload(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake, warehouse: Warehouse) -> int:
     """Write a day of an aggregate from what is flattened of the days it depends on; returns its rows.
 
-    The file is dated by the newest partition it was made from, which tells later whether it is up to date.
+    The file is dated by the partitions it was made from, which tells later whether it is up to date.
     """
     start = datetime.combine(day, datetime.min.time())
     sources = {"flattened_events": Source(FLATTENED_EVENTS, flattened.files(aggregate.depends_on, day))}
@@ -26,11 +26,11 @@ def unloaded_file(aggregate: Aggregate, day: date) -> str:
     return f"{day_prefix(aggregate.table.prefix, day.isoformat())}/{aggregate.name}.csv"
 
 
-def unloaded_as_of(aggregate: Aggregate, day: date, lake: Lake) -> int:
-    """The newest partition that a day was made from was written then, in nanoseconds since 1970; 0: never unloaded."""
-    return modified_at(lake.path(unloaded_file(aggregate, day)))
+def unloaded_at(aggregate: Aggregate, day: date, lake: Lake) -> int:
+    """When a day was unloaded last, in nanoseconds since 1970; 0: never."""
+    return written_at(lake.path(unloaded_file(aggregate, day)))
 
 
 def is_unloaded(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> bool:
     """Whether a day of an aggregate was made from what is flattened now of the days it depends on."""
-    return unloaded_as_of(aggregate, day, lake) == flattened.as_of(aggregate.depends_on, day)
+    return modified_at(lake.path(unloaded_file(aggregate, day))) == flattened.as_of(aggregate.depends_on, day)

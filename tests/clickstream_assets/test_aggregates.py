@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -213,3 +214,18 @@ def test_a_day_is_behind_when_one_it_depends_on_was_flattened_anew(lake: Lake, w
     assert {each: sorted(some) for each, some in by_aggregate.items()} == {
         each: asked[each.depends_on] for each in AGGREGATES
     }
+
+
+@pytest.mark.parametrize("dated", [-3600, 3600])
+def test_a_day_is_behind_whatever_the_clock_says(lake: Lake, warehouse: DuckDBWarehouse, dated: int) -> None:
+    """An older date than the newest hour's: a slower writer had begun before, or the clock was set back."""
+    flatten_events(lake, [("20", moment, "Search") for moment in at(-1440, 0, 60)])
+    for day, aggregates in pending.days(lake).items():
+        for aggregate in aggregates:
+            unload(aggregate, day, FlattenedDays(lake), lake, warehouse)
+    file = lake.path(partition_file(FLATTENED_EVENTS, MIDNIGHT))
+    then = file.stat().st_mtime + dated
+
+    os.utime(file, (then, then))
+
+    assert pending.days(lake)[MIDNIGHT.date()] == list(AGGREGATES)
