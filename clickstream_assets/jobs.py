@@ -7,6 +7,7 @@ from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.enriched.assets import repair_degraded_hours
 from clickstream_assets.failed.job import replay_failed_events
 from clickstream_assets.freshness import latest_hours_are_present
+from clickstream_assets.sweep import sweep_leftovers
 
 SETTLE = "settle_arrivals"
 BALANCE = ("failed_events", "event_ledger")  # what of it balances an hour without sealing it
@@ -35,6 +36,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ),
     repair_degraded_hours,
     replay_failed_events,
+    sweep_leftovers,
     dg.define_asset_job(
         REFRESH_CATALOG,
         dg.AssetSelection.assets("catalog") | dg.AssetSelection.checks(latest_hours_are_present),

@@ -11,6 +11,7 @@ from clickstream_assets.enriched.repair import degraded_hours
 from clickstream_assets.jobs import AGGREGATE, BALANCE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
 from clickstream_assets.partitions import hour_ranges, shown
 from clickstream_assets.requests import BECAUSE, aggregate_requests, is_running, range_requests
+from clickstream_assets.sweep import sweep_leftovers
 from resources.event_stream import Delivery
 from resources.lake import Lake
 
@@ -66,8 +67,12 @@ compare_user_names = dg.ScheduleDefinition(
 refresh_catalog = dg.ScheduleDefinition(
     name="refresh_catalog_often", job_name=REFRESH_CATALOG, cron_schedule="*/10 * * * *", default_status=RUNNING
 )
+sweep_hourly = dg.ScheduleDefinition(
+    name="sweep_leftovers_hourly", job=sweep_leftovers, cron_schedule="41 * * * *", default_status=RUNNING
+)
 
 SCHEDULES = [
+    sweep_hourly,
     seal_closed_hours,
     balance_open_hours,
     aggregate_due_days,

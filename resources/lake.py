@@ -1,11 +1,14 @@
 """The lake as the writer of its tables sees it: landing files in, partitions out, each published in one step."""
 
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -14,6 +17,13 @@ from streaming.domain.tables import Table
 from streaming.edges.lake import LocalLake
 
 FAILED_PREFIX = "failed"
+
+
+class Swept(NamedTuple):
+    """What a sweep removed, and how many bytes that freed."""
+
+    paths: list[str]
+    bytes: int
 
 
 class Lake(LocalLake):
@@ -90,6 +100,42 @@ def written_at(path: Path) -> int:
         return path.stat().st_ctime_ns
     except FileNotFoundError:
         return 0
+
+
+def sweep(root: Path, before: float) -> Swept:
+    """Remove what writers that were killed left under `root`: dot files and folders that nobody touched since `before`.
+
+    Args:
+        before: seconds since 1970.
+    """
+    swept = Swept([], 0)
+    for folder, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            path = Path(folder) / name
+            if name.startswith(".") and _touched_at(path) < before:
+                swept = Swept([*swept.paths, str(path)], swept.bytes + _size(path))
+                _remove(path)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return swept
+
+
+def _touched_at(path: Path) -> float:
+    """When a file, or anything in a folder, last changed, whatever it is dated by; now, where it has just gone."""
+    try:
+        return max(each.stat().st_ctime for each in (path, *path.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
+
+
+def _size(path: Path) -> int:
+    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

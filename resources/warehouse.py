@@ -94,7 +94,7 @@ def duckdb_limits(memory_limit_bytes: int, temp_directory: Path, threads: int | 
     affordable = max(1, memory_limit_bytes // THREAD_BYTES)
     return {
         "memory_limit": f"{memory_limit_bytes}B",
-        "temp_directory": str(temp_directory / f"{os.getpid()}-{os.urandom(4).hex()}"),
+        "temp_directory": str(temp_directory / f".{os.getpid()}-{os.urandom(4).hex()}"),
         "threads": threads or min(affordable, os.cpu_count() or 1),
     }
 
@@ -103,6 +103,7 @@ class DuckDBWarehouse:
     """DuckDB in process. Each statement has a connection of its own, so threads do not meet."""
 
     def __init__(self, memory_limit_bytes: int, temp_directory: Path, threads: int | None = None) -> None:
+        self.temp_directory = temp_directory
         self._limits = partial(duckdb_limits, memory_limit_bytes, temp_directory, threads)
 
     def select(self, statement: str, parameters: Sequence[Any], sources: Sources) -> pa.Table:

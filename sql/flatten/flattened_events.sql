@@ -1,4 +1,5 @@
 -- One row per click_id of the event hour [?, ?): earliest arrival, then fewest missing reasons, then a total order.
+-- Only rows of click_ids that stand more than once are ranked: a window holds whole rows in memory.
 -- enriched_events: the arrival hours that hold events of this hour, as the ledger knows them.
 WITH events AS (
   SELECT
@@ -27,6 +28,12 @@ WITH events AS (
   FROM enriched_events e
   WHERE e.timestamp >= CAST(? AS TIMESTAMP) AND e.timestamp < CAST(? AS TIMESTAMP)
 ),
+repeated AS (
+  SELECT v.click_id AS click_id
+  FROM events v
+  GROUP BY v.click_id
+  HAVING COUNT(*) > 1
+),
 ranked AS (
   SELECT
     v.event_timestamp, v.user_id, v.pixel_id, v.click_id, v.insertion_timestamp, v.event_name, v.user_ip,
@@ -47,12 +54,29 @@ ranked AS (
         v.missing_reasons ASC NULLS LAST, v.enrichment_version ASC NULLS LAST, v.extra ASC NULLS LAST
     ) AS copy_number
   FROM events v
+  WHERE v.click_id IN (SELECT d.click_id FROM repeated d)
+),
+kept AS (
+  SELECT
+    v.event_timestamp, v.user_id, v.pixel_id, v.click_id, v.insertion_timestamp, v.event_name, v.user_ip,
+    v.time_on_data, v.percent_viewed, v.product_id, v.price,
+    v.name, v.country, v.region, v.city, v.latitude, v.longitude,
+    v.missing_reasons, v.enrichment_version, v.extra, v.record_id, v.arrival_timestamp
+  FROM events v
+  WHERE v.click_id NOT IN (SELECT d.click_id FROM repeated d)
+  UNION ALL
+  SELECT
+    r.event_timestamp, r.user_id, r.pixel_id, r.click_id, r.insertion_timestamp, r.event_name, r.user_ip,
+    r.time_on_data, r.percent_viewed, r.product_id, r.price,
+    r.name, r.country, r.region, r.city, r.latitude, r.longitude,
+    r.missing_reasons, r.enrichment_version, r.extra, r.record_id, r.arrival_timestamp
+  FROM ranked r
+  WHERE r.copy_number = 1
 )
 SELECT
-  r.event_timestamp, r.user_id, r.pixel_id, r.click_id, r.insertion_timestamp, r.event_name, r.user_ip,
-  r.time_on_data, r.percent_viewed, r.product_id, r.price,
-  r.name, r.country, r.region, r.city, r.latitude, r.longitude,
-  r.missing_reasons, r.enrichment_version, r.extra, r.record_id, r.arrival_timestamp
-FROM ranked r
-WHERE r.copy_number = 1
-ORDER BY r.event_timestamp ASC, r.click_id ASC
+  k.event_timestamp, k.user_id, k.pixel_id, k.click_id, k.insertion_timestamp, k.event_name, k.user_ip,
+  k.time_on_data, k.percent_viewed, k.product_id, k.price,
+  k.name, k.country, k.region, k.city, k.latitude, k.longitude,
+  k.missing_reasons, k.enrichment_version, k.extra, k.record_id, k.arrival_timestamp
+FROM kept k
+ORDER BY k.event_timestamp ASC, k.click_id ASC

@@ -1,17 +1,24 @@
 """The ledger compares identities: one record too few or too many is red."""
 
+import hashlib
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clickstream_assets import pending
 from clickstream_assets.enriched.enrich import milliseconds
 from clickstream_assets.enriched.seal import seal
 from clickstream_assets.failed.collect import publish_failed_events
-from clickstream_assets.ledger.balance import publish_balance
-from resources.lake import Lake
+from clickstream_assets.ledger.balance import first_deficits, publish_balance
+from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of, hour_prefix
+from streaming.domain.tables import LEDGER_DEFICITS
 from tests.clickstream_assets.conftest import NOW, caught_up
 from tests.landing import Delivery, delivery, land
 
@@ -160,3 +167,109 @@ def test_an_event_hour_that_lost_its_rows_is_remembered(lake: Lake, warehouse: D
     (touched,) = publish_balance(HOUR, lake, warehouse, DONE).touched_event_hours
 
     assert (touched.event_hour, touched.events) == (hour_of(NOW - timedelta(hours=3)), 0)
+
+
+def deficits(lake: Lake, hour: datetime = HOUR) -> set[tuple[str, str]]:
+    rows = pq.read_table(lake.path(partition_file(LEDGER_DEFICITS, hour)), partitioning=None).to_pylist()
+    assert all(row["arrival_hour"] == hour.replace(tzinfo=None) for row in rows)
+    return {(row["side"], row["record_id"]) for row in rows}
+
+
+def test_what_keeps_an_hour_from_balancing_is_named_until_it_balances(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    lost, unknown = delivery(NOW, "lost", NOW), delivery(NOW, "unknown", NOW)
+    land(lake, [delivery(NOW, f"click-{i}", NOW) for i in range(9)], "one")
+    land(lake, [lost], "two", enriched=False)
+    land(lake, [unknown], "three")
+    raw = lake.path(f"{hour_prefix('raw', HOUR)}/three.json.gz")
+    kept = raw.read_bytes()
+    raw.unlink()
+
+    assert publish_balance(HOUR, lake, warehouse, DONE).state == "red"
+    assert deficits(lake) == {("missing", lost.record_id), ("unknown", unknown.record_id)}
+    assert first_deficits(HOUR, lake) == {"missing": [lost.record_id], "unknown": [unknown.record_id]}
+
+    raw.write_bytes(kept)
+    land(lake, [lost], "two")
+    assert publish_balance(HOUR, lake, warehouse, DONE).state == "balanced"
+    assert deficits(lake) == set()
+
+
+def test_an_hour_that_always_balanced_has_no_file_of_deficits(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    publish_balance(HOUR, lake, warehouse, DONE)
+    assert lake.partition(LEDGER_DEFICITS, HOUR) is None
+
+
+def test_rows_that_an_outage_left_without_a_name_or_a_place_are_counted(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    reasons = [(), ("name:lookup_failed",), ("name:unknown_user",), ("name:unknown_user", "place:lookup_failed")]
+    land(lake, [replace(delivery(NOW, str(i), NOW), reasons=each) for i, each in enumerate(reasons)], "one")
+    assert publish_balance(HOUR, lake, warehouse, DONE).degraded_records == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "conflicting"),
+    [
+        ({}, 0),
+        ({"user_ip": "8.8.8.8"}, 0),  # another network
+        ({"user_id": "21"}, 1),
+        ({"additional_data": {"price": 1}}, 1),
+        ({"colour": "red"}, 1),
+        ({"insertion_timestamp": f"{NOW:%Y-%m-%d %H:%M:%S}.5"}, 1),
+    ],
+)
+def test_copies_of_a_click_that_differ_in_what_the_client_sent_are_in_conflict(
+    lake: Lake, warehouse: DuckDBWarehouse, change: dict[str, Any], conflicting: int
+) -> None:
+    land(lake, [delivery(NOW, "a", NOW), delivery(NOW, "a", NOW + timedelta(seconds=1), **change)], "one")
+    balance = publish_balance(HOUR, lake, warehouse, DONE)
+    assert (balance.state, balance.repeated_clicks, balance.conflicting_clicks) == ("balanced", 1, conflicting)
+    assert balance.conflict_examples == ["a"] * conflicting
+
+
+def test_a_click_under_two_event_hours_is_in_conflict(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    land(lake, [delivery(NOW, "a", NOW), delivery(NOW - timedelta(hours=1), "a", NOW)], "one")
+    assert publish_balance(HOUR, lake, warehouse, DONE).conflicting_clicks == 1
+
+
+# Hours of arrival and of event time are few, so that clicks meet; an event is known by the minute it happened in.
+sent = st.tuples(
+    st.integers(0, 2), st.integers(0, 2), st.sampled_from("abcde"), st.sampled_from(["1", "2"]), st.integers(0, 9)
+)
+
+
+@settings(max_examples=8)
+@given(st.lists(sent, max_size=30))
+def test_conflicts_are_those_that_a_plain_comparison_over_the_touched_hours_finds(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[int, int, str, str, int]]
+) -> None:
+    lake = Lake(tmp_path_factory.mktemp("lake"))
+    warehouse = DuckDBWarehouse(200_000_000, lake.root / ".duckdb")
+    hours = {number: HOUR + timedelta(hours=number) for number in range(3)}
+    rows = [
+        (arrived, min(happened, arrived), click, user, second)
+        for arrived, happened, click, user, second in dict.fromkeys(events)
+    ]
+    for arrived in hours:
+        own = [row for row in rows if row[0] == arrived]
+        if own:
+            land(lake, [_delivered(hours, row) for row in own], "one")
+    arrivals = sorted({row[0] for row in rows})
+    for arrived in arrivals:
+        publish_balance(hours[arrived], lake, warehouse, caught_up(NOW + timedelta(days=1)))
+    for arrived in arrivals:
+        balance = publish_balance(hours[arrived], lake, warehouse, caught_up(NOW + timedelta(days=1)))
+        touched = {row[1] for row in rows if row[0] == arrived}
+        contents: dict[str, set[tuple[int, str]]] = {}
+        for _, happened, click, user, _ in (row for row in rows if row[0] == arrived or row[1] in touched):
+            contents.setdefault(click, set()).add((happened, user))
+        own = [row[2] for row in rows if row[0] == arrived]
+        expected = sorted(click for click in set(own) if len(contents[click]) > 1)
+        assert balance.repeated_clicks == len(own) - len(set(own))
+        assert (balance.conflicting_clicks, balance.conflict_examples) == (len(expected), expected[:5])
+
+
+def _delivered(hours: dict[int, datetime], row: tuple[int, int, str, str, int]) -> Delivery:
+    arrived, happened, click, user, second = row
+    arrival = hours[arrived] + timedelta(minutes=1, seconds=second)
+    identity = hashlib.sha256(repr(row).encode()).hexdigest()[:32]
+    return replace(delivery(hours[happened], click, arrival, user_id=user), record_id=identity)
