@@ -4,13 +4,12 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Literal
 
-import psutil
 import redis
 
 from commands.soak.target import MATERIALIZE, PIPELINE, Target
@@ -151,7 +150,7 @@ def _no_file_beyond(size: int, pid: int) -> Iterator[None]:
         yield
         return
     yield
-    if psutil.pid_exists(pid):
+    with suppress(ProcessLookupError):
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
 
