@@ -73,6 +73,7 @@ FROM {_FLUSH} f WHERE f.is_bad
 def land(lake: Lake, hours: Sequence[datetime], events: int, memory_limit_bytes: int) -> None:
     """Land so many events, spread evenly over these hours in a row, and their late copies in the hour after."""
     with duckdb.connect(config={"memory_limit": f"{memory_limit_bytes}B"}) as connection:
+        connection.execute("SET enable_progress_bar = false")  # it would go to stdout
         for hour in [*hours, hours[-1] + HOUR]:
             parameters: list[Any] = []
             for source in (hour - HOUR, hour):
