@@ -160,6 +160,7 @@ def test_door_sql_injection(platform: Platform) -> None:
     assert platform.post(hostile).status_code == 200
     signed_up = [_sign_up(platform, text) for text in INJECTIONS]
     assert platform.post([event(f"of-{number}", user_id=number) for number in signed_up]).status_code == 200
+    platform.put([b"no event"])
     platform.expect_invariant()
     texts = sorted(INJECTIONS)
     for table in ("enriched_events", "flattened_events", "high_intent_views"):
@@ -175,6 +176,8 @@ def test_door_sql_injection(platform: Platform) -> None:
     hostile_file.write_text("'); DROP VIEW raw_events; --\n")
     lost = json.loads(platform.run("verify", "--open", "--acknowledged", str(hostile_file), "--json", status=1))
     assert [verdict["broken"] for verdict in lost.values() if verdict["broken"]] == [1]
+    replayed = json.loads(platform.run("replay", "--json", "--record-id", "x') OR TRUE; DROP VIEW raw_events; --"))
+    assert replayed["chosen"] == 0
     assert not list(platform.home.rglob("stolen.csv"))
 
 
