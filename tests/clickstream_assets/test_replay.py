@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import dagster as dg
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from clickstream_assets.failed.collect import publish_failed_events
 from clickstream_assets.failed.errors import ErrorLine
 from clickstream_assets.failed.replay import Choice, ConsumerFailingError, Function, Replayed, replay
 from clickstream_assets.ledger.balance import Balance, publish_balance
+from clickstream_assets.partitions import hour_key
 from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import CODE_VERSION
@@ -307,3 +309,39 @@ def test_error_files_in_firehoses_own_form_are_replayed(lake: Lake, warehouse: D
 
     (row,) = landed(lake).values()
     assert (row["click_id"], row["arrival_timestamp"]) == ("a", NOW.replace(tzinfo=None))
+
+
+def run_job(definitions: dg.Definitions, instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteInProcessResult:
+    return definitions.resolve_job_def("replay_failed_events").execute_in_process(
+        instance=instance, run_config={"ops": {"replay_chosen_failures": {"config": config}}}
+    )
+
+
+def test_the_run_of_the_job_shows_its_outcome(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake
+) -> None:
+    fail(lake, [delivery(NOW, "a", NOW), BAD])
+
+    result = run_job(definitions, instance, first_hour=hour_key(HOUR), stages=["enrichment"])
+
+    [output] = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_OUTPUT]
+    shown = {name: value.value for name, value in output.step_output_data.metadata.items()}
+    assert (shown["chosen"], shown["passed"], shown["failed_again"]) == (2, 1, 1)
+    assert shown["passed_by_type"] == {"processing_failed": 1}
+    assert "is a required property" in shown["faults"]
+    assert len(landed(lake)) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "nothing is chosen; set everything: true"),
+        ({"types": ["nonsense"]}, "no failure type nonsense; there are malformed_json"),
+        ({"first_hour": "noon"}, "an hour is written 2026-11-23-04:00, not 'noon'"),
+    ],
+)
+def test_the_job_refuses_what_cannot_be_meant(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(dg.Failure, match=message):
+        run_job(definitions, instance, **config)
