@@ -50,7 +50,7 @@ class FlattenedDays:
         """
         span = self._span(depends_on, day)
         newest: int = self._newest_before[span.stop] if span.start == 0 else max(self._modified[span], default=0)
-        dates = self._sum_before[span.stop] - self._sum_before[span.start]
+        dates: int = self._sum_before[span.stop] - self._sum_before[span.start]
         return newest - newest % SECOND + dates % SECOND
 
     def placed_after(self, moment: int, depends_on: Dependence, day: date) -> list[datetime]:

@@ -47,35 +47,40 @@ cut AS (
     END AS session_key
   FROM visits v
 ),
-edges AS (
+edged AS (
   SELECT
-    c.user_id, c.visit, c.session_key,
-    MIN(c.seq) AS first_seq,
-    MAX(c.seq) AS last_seq,
-    MIN(c.event_timestamp) AS session_start,
-    MAX(c.event_timestamp) AS session_end,
-    COUNT(*) AS events,
-    MAX(CASE WHEN c.event_name = 'Purchase' THEN 1 ELSE 0 END) AS converted
+    c.user_id, c.visit, c.session_key, c.event_timestamp, c.event_name, c.seq,
+    MIN(c.seq) OVER (PARTITION BY c.user_id, c.visit, c.session_key) AS first_seq,
+    MAX(c.seq) OVER (PARTITION BY c.user_id, c.visit, c.session_key) AS last_seq
   FROM cut c
-  GROUP BY c.user_id, c.visit, c.session_key
+),
+sessions AS (
+  SELECT
+    e.user_id, e.visit, e.session_key,
+    MIN(e.event_timestamp) AS session_start,
+    MAX(e.event_timestamp) AS session_end,
+    COUNT(*) AS events,
+    MAX(CASE WHEN e.seq = e.first_seq THEN e.event_name END) AS entry_action,
+    MAX(CASE WHEN e.seq = e.last_seq THEN e.event_name END) AS exit_action,
+    MAX(CASE WHEN e.event_name = 'Purchase' THEN 1 ELSE 0 END) AS converted
+  FROM edged e
+  GROUP BY e.user_id, e.visit, e.session_key
 )
 SELECT
-  e.user_id,
-  e.session_start,
-  e.session_end,
+  s.user_id,
+  s.session_start,
+  s.session_end,
   CAST(
-    (EXTRACT(HOUR FROM e.session_end) - EXTRACT(HOUR FROM e.session_start)) * 3600
-    + (EXTRACT(MINUTE FROM e.session_end) - EXTRACT(MINUTE FROM e.session_start)) * 60
-    + CAST(EXTRACT(SECOND FROM e.session_end) AS BIGINT) - CAST(EXTRACT(SECOND FROM e.session_start) AS BIGINT)
-    + CASE WHEN e.session_end >= p.day_end THEN 86400 ELSE 0 END
+    (EXTRACT(HOUR FROM s.session_end) - EXTRACT(HOUR FROM s.session_start)) * 3600
+    + (EXTRACT(MINUTE FROM s.session_end) - EXTRACT(MINUTE FROM s.session_start)) * 60
+    + CAST(EXTRACT(SECOND FROM s.session_end) AS BIGINT) - CAST(EXTRACT(SECOND FROM s.session_start) AS BIGINT)
+    + CASE WHEN s.session_end >= p.day_end THEN 86400 ELSE 0 END
   AS BIGINT) AS duration_seconds,
-  e.events,
-  a.event_name AS entry_action,
-  b.event_name AS exit_action,
-  CAST(e.converted AS BIGINT) AS converted
-FROM edges e
+  s.events,
+  s.entry_action,
+  s.exit_action,
+  CAST(s.converted AS BIGINT) AS converted
+FROM sessions s
 CROSS JOIN params p
-INNER JOIN ordered a ON a.user_id = e.user_id AND a.seq = e.first_seq
-INNER JOIN ordered b ON b.user_id = e.user_id AND b.seq = e.last_seq
-WHERE e.session_start >= p.day_start AND e.session_start < p.day_end
-ORDER BY e.user_id ASC NULLS LAST, e.session_start ASC NULLS LAST
+WHERE s.session_start >= p.day_start AND s.session_start < p.day_end
+ORDER BY s.user_id ASC NULLS LAST, s.session_start ASC NULLS LAST
