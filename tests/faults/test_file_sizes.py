@@ -24,8 +24,8 @@ TINY_FILES = 10_000
 # Some 130 MB of JSON in one file, more than the limit: what does not fit goes to disk, here as it would with 2 GB.
 LARGE_ROWS = 400_000
 LIMIT_BYTES = 128_000_000
-# What a run may take more than an idle one. The limit is that of DuckDB's buffers: readers (50 KB for a Parquet file that
-# is open) and writers take theirs on top. Without the limit the large file takes 100 MiB more.
+# What a run may take more than an idle one. The limit is that of DuckDB's buffers: readers (some 50 KB for each Parquet
+# file) and writers take theirs on top. Without the limit the large file takes 100 MiB more.
 MOST_MIB_TINY = 650
 MOST_MIB_LARGE = 450
 SCHEMA = arrow_schema(ENRICHED_LANDING)
