@@ -12,6 +12,7 @@ import duckdb
 
 from clickstream_assets import pending
 from clickstream_assets.aggregates.registry import AGGREGATES
+from clickstream_assets.dead_runs import fail_dead
 from clickstream_assets.definitions import build_definitions, local_resources
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
 from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, SETTLE
@@ -40,6 +41,7 @@ class CatchUp:
 
     def run(self, lake: Lake, progress: DeliveryProgress) -> None:
         """Bring every table up to date, layer by layer; what a red ledger blocks stays as it is."""
+        fail_dead(self._instance)
         for arrival in unreported(arrivals(lake), self._instance):
             for event in arrival_events(arrival, lake):
                 self._instance.report_runless_asset_event(event)

@@ -8,6 +8,7 @@ import dagster as dg
 from clickstream_assets.aggregates.assets import aggregate_assets
 from clickstream_assets.alerts import alert_sensor
 from clickstream_assets.catalog import catalog
+from clickstream_assets.dead_runs import fail_dead_runs
 from clickstream_assets.enriched.assets import enriched_assets
 from clickstream_assets.failed.assets import failed_assets
 from clickstream_assets.flattened.assets import flattened_assets
@@ -55,7 +56,7 @@ def build_definitions(
         asset_checks=[latest_hours_are_present],
         jobs=JOBS,
         schedules=SCHEDULES,
-        sensors=[*sensors(partitions), alert_sensor(settings)],
+        sensors=[*sensors(partitions), alert_sensor(settings), fail_dead_runs],
         resources=local_resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )
