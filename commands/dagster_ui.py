@@ -2,7 +2,8 @@
 
 The UI has no login, and loopback alone does not keep others out: a browser on this machine carries there what any web
 page asks for. So requests that the pages of other sites make are refused, and so is a host name that is not this
-server's own, which could be another site's made to lead here.
+server's own, which could be another site's made to lead here. `Sec-Fetch-Site` tells them apart, but not every browser
+sends it with every request, a WebSocket's above all; those carry `Origin`.
 """
 
 from typing import Any
@@ -15,13 +16,12 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from streaming.runtime.servers import LOOPBACK_NAMES
 from streaming.settings import load_settings
-
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 class OwnPagesOnly:
-    """Middleware that refuses what pages of other sites ask for; a link that leads here is followed."""
+    """Middleware that refuses what pages of other sites ask for or frame; a link that leads here is followed."""
 
     def __init__(self, app: ASGIApp, own_name: str | None) -> None:
         self._app = app
@@ -36,9 +36,12 @@ class OwnPagesOnly:
 
     def _is_own(self, scope: Scope) -> bool:
         headers = Headers(scope=scope)
-        if urlsplit(f"//{headers.get('host', '')}").hostname not in self._own_names:
+        host = headers.get("host", "")
+        if urlsplit(f"//{host}").hostname not in self._own_names:
             return False
-        follows_link = scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        if urlsplit(headers.get("origin", f"//{host}")).netloc != host:
+            return False
+        follows_link = scope.get("method") == "GET" and headers.get("sec-fetch-dest") == "document"
         return follows_link or headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
 

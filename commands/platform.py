@@ -20,7 +20,7 @@ from streaming.edges.users_db import migrate
 from streaming.handlers import data_update
 from streaming.runtime.collector.api_keys import ApiKeys
 from streaming.runtime.collector.client_address import ClientAddress
-from streaming.runtime.servers import LOOPBACK, accepts_connections, free_port, plan_servers
+from streaming.runtime.servers import LOOPBACK, LOOPBACK_NAMES, accepts_connections, free_port, plan_servers
 from streaming.runtime.supervisor import Service, Supervisor, SupervisorError
 from streaming.settings import ROOT, SettingError, Settings, load_settings, make_home
 
@@ -109,7 +109,9 @@ def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], 
     """Start the code server and the web server."""
     environment = dagster_environment(home)
     folder = Path(environment["DAGSTER_HOME"])
-    port = _port("Dagster", urlsplit(load_settings().dagster_url).port or 3000, say)
+    named = load_settings().dagster_url
+    is_proxied = urlsplit(named).hostname not in LOOPBACK_NAMES
+    port = _port("Dagster", 3000 if is_proxied else urlsplit(named).port or 3000, say)
     code_port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     workspace = folder / "workspace.yaml"
@@ -118,7 +120,7 @@ def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], 
         "load_from:\n"
         f"  - grpc_server: {{host: {LOOPBACK}, port: {code_port}, location_name: clickstream}}\n"
     )
-    supervisor.export({**environment, "DAGSTER_URL": url})
+    supervisor.export({**environment, "DAGSTER_URL": named if is_proxied else url})
     python: list[str | Path] = [sys.executable, "-m"]
     supervisor.start(
         Service(

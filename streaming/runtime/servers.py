@@ -21,6 +21,7 @@ from streaming.edges.redis_stream import verify_stream_server
 from streaming.runtime.supervisor import Service, SupervisorError
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
 MARIADB_PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 PROBE_SECONDS = 2.0
 

@@ -373,6 +373,14 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "pass",
     ),
     Mechanism(
+        "dagster_ui_bound_to_loopback",
+        "test_doors.py::test_door_dagster_ui_bound_to_loopback",
+        "commands/dagster_ui.py",
+        "nor a socket that another site's page opens",
+        'headers.get("origin", f"//{host}")',
+        'f"//{host}"',
+    ),
+    Mechanism(
         20,
         "test_processes.py::test_20_servers_killed",
         "clickstream_assets/last_access.py",

@@ -411,7 +411,7 @@ def _expect_own_pages_only(url: str) -> None:
     wipe = {"query": 'mutation { setConcurrencyLimit(concurrencyKey: "events_by_type", limit: 0) }'}
     host = {"host": f"ui.example.com:{urlsplit(url).port}"}
     page = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "origin": "https://example.com"}
-    form = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "accept": "text/html"}
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document", "accept": "text/html"}
     socket = {
         "connection": "upgrade",
         "upgrade": "websocket",
@@ -419,16 +419,17 @@ def _expect_own_pages_only(url: str) -> None:
         "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
     }
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
-        for headers in (page, form, host):
+        for headers in (page, link, host, {"origin": "https://example.com"}):
             assert client.post("/graphql", params=wipe, headers=headers).status_code == 403
         assert client.get("/graphql", params=wipe, headers=page).status_code == 403
-        assert client.get("/graphql", headers={**page, **socket, "sec-fetch-mode": "websocket"}).status_code == 403
+        assert client.get("/graphql", headers={**socket, "origin": "https://example.com"}).status_code == 403
+        assert client.get("/overview", headers={**link, "sec-fetch-dest": "iframe"}).status_code == 403
         assert client.post("/report_asset_materialization/raw_events", headers=page).status_code == 403
         limits = client.post(
             "/graphql", json={"query": "{ instance { concurrencyLimits { concurrencyKey slotCount } } }"}
         )
         assert 0 not in [each["slotCount"] for each in limits.json()["data"]["instance"]["concurrencyLimits"]]
-        assert client.get("/overview", headers=form).status_code == 200
+        assert client.get("/overview", headers=link).status_code == 200
         assert client.get("/server_info", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
