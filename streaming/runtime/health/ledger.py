@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -51,7 +50,8 @@ class LedgerHour(msgspec.Struct, frozen=True):
         return share(self.degraded_records, self.enriched_records)
 
 
-class Recent(NamedTuple):
+@dataclass(frozen=True)
+class Recent:
     """Records of the newest hours of arrival."""
 
     raw_records: int

@@ -109,7 +109,7 @@ def test_backlogs(well: Health, row: ShardBacklog, found: list[Any]) -> None:
 
 @pytest.mark.parametrize(("failed", "high"), [(50, False), (51, True)])
 def test_a_share_of_failures(well: Health, failed: int, high: bool) -> None:
-    recent = well.ledger.recent._replace(failed_records=failed, failures_by_type={"malformed_json": failed})
+    recent = replace(well.ledger.recent, failed_records=failed, failures_by_type={"malformed_json": failed})
     summary = f"5.1% of the records of the last 3 hours failed: malformed_json {failed}"
     assert alerts(ledger(well, recent=recent)) == ([("failures_high", summary)] if high else [])
 

@@ -10,7 +10,7 @@ import pytest
 
 from streaming.domain.layout import hour_prefix
 from streaming.edges.lake import LocalLake
-from streaming.runtime.health.ledger import LedgerHealth, ledger_health, read_ledger
+from streaming.runtime.health.ledger import LedgerHealth, Recent, ledger_health, read_ledger
 from tests.streaming.runtime.health.conftest import HOUR, NOW, WriteLedger
 
 ONE_HOUR = timedelta(hours=1)
@@ -36,7 +36,7 @@ def land(lake: LocalLake, hour: datetime, name: str = "a", at: datetime | None =
 def test_a_lake_without_a_ledger(lake: LocalLake, index: Path) -> None:
     health = look(lake, index)
     assert (health.hours, health.last_sealed, health.red, health.overdue) == ({}, None, [], [])
-    assert health.recent == (0, 0, 0, {}, 0, 0)
+    assert health.recent == Recent(0, 0, 0, {}, 0, 0)
 
 
 def test_hours_by_state_with_the_red_ones_named_newest_first(
@@ -67,7 +67,7 @@ def test_the_recent_hours_are_summed_and_every_degraded_hour_is_named(
 
     health = look(lake, index)
 
-    assert health.recent == (200, 194, 6, {"schema_violation": 4, "malformed_json": 2}, 0, 2)
+    assert health.recent == Recent(200, 194, 6, {"schema_violation": 4, "malformed_json": 2}, 0, 2)
     assert health.degraded == [HOUR]
 
 
