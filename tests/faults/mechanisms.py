@@ -223,10 +223,10 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         19,
         "test_dependencies.py::test_19_cache_redis_refused_stopped_out_of_memory",
-        "streaming/edges/user_cache.py",
+        "streaming/settings.py",
         "the cache is waited for no longer than its deadline",
-        "socket_timeout=timeout_seconds,",
-        "socket_timeout=None,",
+        'number("CLICKSTREAM_LOOKUP_DEADLINE_SECONDS", 0.5)',
+        'number("CLICKSTREAM_LOOKUP_DEADLINE_SECONDS", 600)',
     ),
     Mechanism(
         24,
@@ -419,5 +419,13 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "DuckDB's buffers are bounded, and the rest goes to disk",
         '"memory_limit": f"{memory_limit_bytes}B"',
         '"memory_limit": "16GB"',
+    ),
+    Mechanism(
+        30,
+        "test_soak.py::test_30_soak_with_random_faults",
+        "streaming/runtime/delivery_stream.py",
+        "the checkpoint waits until what is read is in the lake",
+        "            buffer.add(page)\n",
+        "            buffer.add(page)\n            lease.checkpoint(buffer.last, page.caught_up_to)\n",
     ),
 )

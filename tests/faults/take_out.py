@@ -151,9 +151,16 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 def _table(verdicts: Sequence[tuple[Mechanism, Verdict]]) -> Table:
     table = Table("row", "taken out", "verdict", "seconds", "why")
     for mechanism, verdict in verdicts:
-        why = verdict.why.strip().splitlines()[0][:70] if verdict.why.strip() else ""
-        table.add_row(str(mechanism.row), mechanism.what, verdict.colour, f"{verdict.seconds:.0f}", why)
+        table.add_row(
+            str(mechanism.row), mechanism.what, verdict.colour, f"{verdict.seconds:.0f}", _in_short(verdict.why)
+        )
     return table
+
+
+def _in_short(why: str) -> str:
+    """The assertion that failed, where a failure says one."""
+    lines = [line.strip() for line in why.splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith("assert ")), lines[0] if lines else "")[:70]
 
 
 if __name__ == "__main__":

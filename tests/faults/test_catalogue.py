@@ -27,6 +27,7 @@ def test_every_row_has_a_test_named_by_it_and_a_mechanism() -> None:
     named_doors = {door for door in DOORS for test in TESTS if test.endswith(f"::test_door_{door}")}
     assert rows - named - named_doors == set()
     assert rows - {mechanism.row for mechanism in MECHANISMS} == set()
+    assert len(set(MECHANISMS)) == len(MECHANISMS)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda each: f"{each.row}: {each.what}")
