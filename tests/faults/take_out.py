@@ -51,6 +51,8 @@ class Verdict(NamedTuple):
 @click.option("--untouched", is_flag=True, help="Take nothing out, and expect the tests to pass.")
 def take_out(rows: Sequence[str], jobs: int, untouched: bool) -> None:
     """Take mechanisms out and expect their tests to fail; ROWS are those of the catalogue, all by default."""
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     chosen = [mechanism for mechanism in MECHANISMS if not rows or str(mechanism.row) in rows]
     if untouched:
         chosen = list({mechanism.test: mechanism for mechanism in chosen}.values())
