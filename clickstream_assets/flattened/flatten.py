@@ -17,6 +17,7 @@ from streaming.domain.validation import MAX_CLOCK_SKEW
 
 # What a flattened file says of itself: the hours of arrival in it, each with the hash of its rows of this event hour.
 ARRIVAL_HOURS = "arrival_hours"
+ORDER = ("event_timestamp", "click_id")
 
 
 class RedLedgerError(Exception):
@@ -39,10 +40,12 @@ def find_event_hours(hours: Collection[datetime], lake: Lake) -> dict[datetime, 
     for balance in read_ledger(arrival_hours, lake):
         for touched in balance.touched_event_hours:
             event_hour = found.get(touched.event_hour)
-            if event_hour is not None and touched.events:
+            if event_hour is None:
+                continue
+            if touched.events:
                 event_hour.arrivals[balance.arrival_hour] = touched.version
-                if balance.state == "red":
-                    event_hour.red.append(balance.arrival_hour)
+            if balance.state == "red":  # also where none of its rows is left: they may be what is missing
+                event_hour.red.append(balance.arrival_hour)
     return found
 
 
@@ -66,7 +69,7 @@ def flatten(hour: datetime, event_hour: EventHour, lake: Lake, warehouse: Wareho
     says = {ARRIVAL_HOURS: json.dumps(_described(event_hour))}
     sources = {"enriched_events": Source(ENRICHED_EVENTS, files)}
     with lake.publishing(partition_file(FLATTENED_EVENTS, hour)) as file:
-        return warehouse.save(sql_file("flatten/flattened_events"), [start, start + HOUR], sources, file, says)
+        return warehouse.save(sql_file("flatten/flattened_events"), [start, start + HOUR], sources, file, says, ORDER)
 
 
 def changed_arrivals(hour: datetime, event_hour: EventHour, lake: Lake) -> list[datetime]:

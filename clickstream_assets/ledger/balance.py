@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.raw import RAW_IDENTITIES
 from clickstream_assets.enriched.seal import GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
-from clickstream_assets.failed.collect import failures_changed_at, is_collected
+from clickstream_assets.failed.collect import failures_changed_at, is_collected, write_failed_events
 from clickstream_assets.ledger.clicks import compare_clicks
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake, modified_at, partition_file, written_at
@@ -57,10 +57,19 @@ def publish_balance(hour: datetime, lake: Lake, warehouse: Warehouse, progress: 
 
     What delivery has in flight, its files half written, is left out on all sides; while there is any, or a failure that
     failed_events does not hold yet, the hour is open. The file is dated by the moment up to which it accounts for the
-    hour: arrivals after that make it stale, and so does the end of an hour that was open.
+    hour: arrivals after that make it stale, and so does the end of an hour that was open. An hour that another run
+    rebuilds meanwhile is balanced anew, for the ledger would look newer than what it did not see.
     """
+    compared = _compared(hour, lake)
+    balance = _publish(hour, lake, warehouse, progress)
+    return balance if _compared(hour, lake) == compared else publish_balance(hour, lake, warehouse, progress)
+
+
+def _publish(hour: datetime, lake: Lake, warehouse: Warehouse, progress: DeliveryProgress) -> Balance:
+    as_of = accounts_until(hour, lake)  # before anything is listed: what comes in between shows as newer
     closed = is_closed(hour, lake, progress) and is_collected(hour, lake)
-    as_of = accounts_until(hour, lake) if closed else _nanoseconds(progress.caught_up_to or _NEVER)
+    if not closed:
+        as_of = _nanoseconds(progress.caught_up_to or _NEVER)
     enriched = enriched_files(hour, lake)
     clicks = compare_clicks(enriched, _elsewhere(hour, enriched, lake, warehouse) if closed else {}, lake, warehouse)
     with lake.scratch() as scratch, lake.publishing(partition_file(EVENT_LEDGER, hour), as_of) as file:
@@ -116,10 +125,13 @@ def is_unsealed(hour: datetime, lake: Lake) -> bool:
 
 
 def _is_unbalanced(hour: datetime, lake: Lake) -> bool:
-    ledger, *compared = (
-        lake.path(partition_file(table, hour)) for table in (EVENT_LEDGER, ENRICHED_EVENTS, FAILED_EVENTS)
-    )
-    return modified_at(ledger) != accounts_until(hour, lake) or written_at(ledger) < max(map(written_at, compared))
+    ledger = lake.path(partition_file(EVENT_LEDGER, hour))
+    return modified_at(ledger) != accounts_until(hour, lake) or written_at(ledger) < max(_compared(hour, lake))
+
+
+def _compared(hour: datetime, lake: Lake) -> list[int]:
+    """When the files that an hour's ledger compares took their place."""
+    return [written_at(lake.path(partition_file(table, hour))) for table in (ENRICHED_EVENTS, FAILED_EVENTS)]
 
 
 def _identities(
@@ -132,6 +144,9 @@ def _identities(
 ) -> Path:
     """Every record_id of an hour and where it stands, as a file."""
     failed = _partition(FAILED_EVENTS, hour, lake)
+    if not is_collected(hour, lake):  # delivery went on: what it has passed since is among the failed all the same
+        failed = Source(FAILED_EVENTS, [scratch / "failed_events.parquet"])
+        write_failed_events(hour, lake, warehouse, *failed.files)
     # A flush writes its raw copy first. Listed last, it is here for whatever of the flush was found before.
     raw = lake.list_hour(RAW_EVENTS.prefix, hour)
     sources = {

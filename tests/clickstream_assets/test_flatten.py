@@ -15,7 +15,7 @@ from clickstream_assets.flattened.flatten import RedLedgerError, find_event_hour
 from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
-from streaming.domain.tables import FLATTENED_EVENTS
+from streaming.domain.tables import ENRICHED_LANDING, FLATTENED_EVENTS
 from streaming.edges.parquet import arrow_schema
 from tests.clickstream_assets.conftest import NOW
 from tests.clickstream_assets.layers import aggregate_pending, flatten_pending, settle
@@ -68,6 +68,18 @@ def test_an_hour_whose_ledger_is_red_is_refused(lake: Lake, warehouse: DuckDBWar
     assert pending.event_hours(lake) == []
     with pytest.raises(RedLedgerError, match="arrival hour 2026-11-20 10:00"):
         flatten(HOUR, find_event_hours([HOUR], lake)[HOUR], lake, warehouse)
+
+
+def test_a_red_hour_that_lost_all_its_rows_empties_nothing(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    settle(lake, warehouse)
+    flatten_pending(lake, warehouse)
+    (landed,) = lake.list_hour(ENRICHED_LANDING.prefix, HOUR)
+    landed.unlink()
+    settle(lake, warehouse)
+
+    assert pending.event_hours(lake) == []
+    assert list(flattened(lake, HOUR)["click_id"]) == ["a"]
 
 
 def test_an_event_40_days_late_changes_its_hour_and_its_day_alone(lake: Lake, warehouse: DuckDBWarehouse) -> None:

@@ -1,8 +1,10 @@
 """The ledger compares identities: one record too few or too many is red."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -12,14 +14,14 @@ from hypothesis import strategies as st
 
 from clickstream_assets import pending
 from clickstream_assets.enriched.enrich import milliseconds
-from clickstream_assets.enriched.seal import seal
+from clickstream_assets.enriched.seal import enrich_anew, seal
 from clickstream_assets.failed.collect import publish_failed_events
 from clickstream_assets.ledger.balance import first_deficits, publish_balance
 from resources.lake import Lake, partition_file
-from resources.warehouse import DuckDBWarehouse
+from resources.warehouse import DuckDBWarehouse, sql_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import LEDGER_DEFICITS
-from tests.clickstream_assets.conftest import NOW, caught_up
+from tests.clickstream_assets.conftest import NOW, KnownLookUps, caught_up
 from tests.landing import Delivery, delivery, land
 
 HOUR = hour_of(NOW)
@@ -137,6 +139,49 @@ def test_a_failure_that_is_not_collected_yet_leaves_an_hour_open(lake: Lake, war
     publish_failed_events(HOUR, lake, warehouse)
     assert pending.arrival_hours(lake, DONE).closed == [HOUR]
     assert publish_balance(HOUR, lake, warehouse, DONE).state == "balanced"
+
+
+def test_what_failed_after_failures_were_collected_is_not_missing(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    publish_failed_events(HOUR, lake, warehouse)
+    land(lake, [BAD], "two")
+
+    balance = publish_balance(HOUR, lake, warehouse, caught_up(NOW + timedelta(minutes=1)))
+
+    assert (balance.state, balance.failed_records, balance.missing_records) == ("open", 1, 0)
+
+
+class InterruptedWarehouse(DuckDBWarehouse):
+    """Another run does its work once a statement is done, and before its answer is published."""
+
+    def __init__(self, statement: str, interrupt: Callable[[], object], temp_directory: Path) -> None:
+        super().__init__(200_000_000, temp_directory)
+        self._statement = sql_file(statement)
+        self._interrupts = iter([interrupt])
+
+    def save(self, statement: str, *rest: Any) -> int:
+        rows = super().save(statement, *rest)
+        if statement == self._statement:
+            for interrupt in self._interrupts:
+                interrupt()
+        return rows
+
+
+@pytest.mark.parametrize("statement", ["ledger/shared_clicks", "ledger/identities", "ledger/event_ledger"])
+def test_an_hour_that_is_sealed_while_it_is_balanced_is_balanced_as_it_was_sealed(
+    lake: Lake, warehouse: DuckDBWarehouse, tmp_path: Path, statement: str
+) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "one")
+    seal(HOUR, lake, warehouse)
+    land(lake, [delivery(NOW, "b", NOW)], "two")
+    interrupted = InterruptedWarehouse(
+        statement, lambda: enrich_anew(HOUR, lake, warehouse, KnownLookUps()), tmp_path / "interrupted"
+    )
+
+    balance = publish_balance(HOUR, lake, interrupted, DONE)
+
+    assert balance.touched_event_hours[0].events == 2
+    assert balance == publish_balance(HOUR, lake, warehouse, DONE)
 
 
 def test_an_hour_is_open_while_a_shard_was_never_delivered(lake: Lake, warehouse: DuckDBWarehouse) -> None:
