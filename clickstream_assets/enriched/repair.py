@@ -6,14 +6,18 @@ made from raw again by its next seal.
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain, islice
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.enrich import enrich_records
-from clickstream_assets.enriched.raw import raw_records
+from clickstream_assets.enriched.heal import MOST_AT_ONCE
+from clickstream_assets.enriched.raw import RawRecord, raw_records
 from clickstream_assets.ledger.balance import read_balances
 from resources.lake import Lake, partition_file
 from streaming.domain.layout import hour_prefix
@@ -41,7 +45,7 @@ def degraded_hours(lake: Lake, since: datetime | None = None) -> list[datetime]:
 
 def count_degraded(hour: datetime, lake: Lake) -> int:
     """The rows of a sealed hour whose look-ups failed."""
-    return len(_failed_look_ups(hour, lake))
+    return sum(rows.num_rows for rows in _degraded(hour, lake))
 
 
 def repair(hour: datetime, lake: Lake, look_ups: Finder) -> Repaired:
@@ -50,30 +54,35 @@ def repair(hour: datetime, lake: Lake, look_ups: Finder) -> Repaired:
     A batch of which nothing is found ends it where none was found before: what is asked is still down. Trying again
     adds no files, for a copy is named after the rows in it.
     """
-    failed = _failed_look_ups(hour, lake)
     filled = 0
-    for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), failed):
-        rows, _ = enrich_records(records, look_ups)
-        reasons = zip(rows["record_id"].to_pylist(), rows["missing_reasons"].to_pylist(), strict=True)
-        fuller = rows.filter(pa.array([_failures(reason) < failed[record_id] for record_id, reason in reasons]))
-        if fuller.num_rows:
-            lake.publish(_copy(hour, fuller["record_id"].to_pylist()), parquet_bytes(fuller))
-            filled += fuller.num_rows
-        elif not filled:
-            break
-    return Repaired(len(failed), filled)
+    pairs = (zip(*rows.to_pydict().values(), strict=True) for rows in _degraded(hour, lake))
+    failed = ((record_id, _failures(reasons)) for record_id, reasons in chain.from_iterable(pairs))
+    while some := dict(islice(failed, MOST_AT_ONCE)):
+        for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), some):
+            fuller = _fuller(records, some, look_ups)
+            if fuller.num_rows:
+                lake.publish(_copy(hour, fuller["record_id"].to_pylist()), parquet_bytes(fuller))
+                filled += fuller.num_rows
+            elif not filled:
+                return Repaired(count_degraded(hour, lake), 0)
+    return Repaired(count_degraded(hour, lake), filled)
 
 
-def _failed_look_ups(hour: datetime, lake: Lake) -> dict[str, int]:
-    """The degraded rows of a sealed hour: how many look-ups failed, by record_id."""
+def _fuller(records: Sequence[RawRecord], failed: Mapping[str, int], look_ups: Finder) -> pa.Table:
+    """The rows of records that lack less than they did."""
+    rows, _ = enrich_records(records, look_ups)
+    reasons = zip(rows["record_id"].to_pylist(), rows["missing_reasons"].to_pylist(), strict=True)
+    return rows.filter(pa.array([_failures(reason) < failed[record_id] for record_id, reason in reasons]))
+
+
+def _degraded(hour: datetime, lake: Lake) -> Iterator[pa.RecordBatch]:
+    """The degraded rows of a sealed hour: record_id and missing_reasons."""
     sealed = lake.partition(ENRICHED_EVENTS, hour)
     if sealed is None:
-        return {}
+        return
     with pq.ParquetFile(sealed) as rows:
-        batches = rows.iter_batches(columns=["record_id", "missing_reasons"])
-        columns = (batch.filter(batch["missing_reasons"].is_valid()).to_pydict() for batch in batches)
-        found = (pair for each in columns for pair in zip(each["record_id"], each["missing_reasons"], strict=True))
-        return {record_id: failures for record_id, reasons in found if (failures := _failures(reasons))}
+        for batch in rows.iter_batches(columns=["record_id", "missing_reasons"]):
+            yield batch.filter(pc.match_substring(batch["missing_reasons"], LOOKUP_FAILED))
 
 
 def _failures(reasons: str | None) -> int:
