@@ -6,7 +6,7 @@ import os
 import click
 
 from clickstream_assets.catch_up import RunsFailedError, catch_up
-from commands.platform import dagster_environment, local_settings
+from commands.platform import dagster_environment, running_settings
 
 
 @click.command()
@@ -16,7 +16,7 @@ def materialize() -> None:
     The last line is a JSON object of what the tables hold: `raw`, `enriched`, `failed`, `flattened`, `aggregates`
     (rows by name) and `balanced`, which is false where a record is not accounted for.
     """
-    settings = local_settings()
+    settings = running_settings()
     os.environ |= dagster_environment(settings.home)
     try:
         tables = catch_up(settings)

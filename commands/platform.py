@@ -44,6 +44,19 @@ def local_settings() -> Settings:
     return settings
 
 
+def running_settings() -> Settings:
+    """The settings of a platform that runs here, for commands that need its servers.
+
+    Raises:
+        SettingError: as `local_settings`.
+        SupervisorError: none runs.
+    """
+    settings = local_settings()
+    if not settings.redis_url:
+        raise SupervisorError(f"nothing runs in {settings.home}; start the platform with ./run up")
+    return settings
+
+
 def geo_environment(home: Path, say: Callable[[str], None]) -> dict[str, str]:
     """Where places come from: what the user set, else a free city-level database, else nowhere, and said so.
 

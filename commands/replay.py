@@ -21,7 +21,7 @@ from clickstream_assets.definitions import build_definitions
 from clickstream_assets.failed import replay as core
 from clickstream_assets.failed.job import replay_failed_events
 from clickstream_assets.partitions import hour_key
-from commands.platform import dagster_environment, local_settings
+from commands.platform import dagster_environment, running_settings
 from resources.lake import Lake
 from streaming.domain.failures import FailureType
 from streaming.domain.layout import hour_of
@@ -94,9 +94,7 @@ def replay(
     chosen = any((types, stages, hour, first_hour, last_hour, record_ids))
     if chosen and everything:
         raise click.UsageError("--all is every failed event; leave it out to choose")
-    settings = local_settings()
-    if not settings.redis_url:
-        raise click.ClickException("nothing runs here; start the platform with ./run up")
+    settings = running_settings()
     _expect_stages(stages, settings)
     config = {
         "types": list(types),

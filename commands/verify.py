@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,13 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
+from clickstream_assets import pending
 from clickstream_assets.aggregates.registry import AGGREGATES, EVENTS
 from clickstream_assets.catalog import CATALOGUED
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from resources.warehouse import duckdb_limits, sql_file
-from streaming.settings import load_settings, make_home
+from streaming.settings import SettingError, load_settings, make_home
 
 # Statements under sql/verify, which must find nothing, and the promise that each holds the tables to.
 ARRIVED = "records_not_arrived"
@@ -33,6 +35,13 @@ PROMISES = {
 }
 ADDITIVE = tuple(aggregate.name for aggregate in AGGREGATES if EVENTS in aggregate.measures)
 EXAMPLES = 5
+
+
+class Behind(NamedTuple):
+    """What is not up to date, as is usual where events arrive: hours of flattened_events, days of aggregates."""
+
+    event_hours: list[datetime]
+    days: list[date]
 
 
 class Verdict(NamedTuple):
@@ -53,16 +62,24 @@ class Verdict(NamedTuple):
 def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
     """Check, over the tables and by identity, that nothing was lost, doubled or made up; status 1 if anything was.
 
-    Judges the hours that are closed, as they are materialized: ./run materialize brings them up to date.
+    Judges the hours that are closed and the tables that are up to date, and says what is not: ./run materialize
+    brings it up to date.
     """
     settings = load_settings()
+    lake = Lake(settings.lake)
+    if not lake.root.is_dir():
+        raise SettingError(f"there is no lake at {lake.root}; CLICKSTREAM_HOME or CLICKSTREAM_LAKE says where it is")
     make_home(settings.home)
-    catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
+    behind = Behind([], []) if with_open else Behind(pending.event_hours(lake), list(pending.days(lake)))
+    catalog = DuckDBCatalog(settings.home / "catalog.duckdb", lake)
     catalog.refresh(CATALOGUED)
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
     with duckdb.connect(catalog.file, read_only=True, config=limits) as connection:
         connection.execute("SET enable_progress_bar = false")
-        verdicts = list(check_promises(connection, with_open, acknowledged))
+        verdicts = list(check_promises(connection, behind, with_open, acknowledged))
+    if any(behind):
+        hours, days = len(behind.event_hours), len(behind.days)
+        click.echo(f"not judged: {hours} hours and {days} days of event time that ./run materialize is to do", err=True)
     if as_json:
         click.echo(json.dumps({verdict.promise: verdict._asdict() for verdict in verdicts}, default=str))
     else:
@@ -72,11 +89,15 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
 
 
 def check_promises(
-    connection: duckdb.DuckDBPyConnection, with_open: bool, acknowledged: Path | None
+    connection: duckdb.DuckDBPyConnection, behind: Behind, with_open: bool, acknowledged: Path | None
 ) -> Iterator[Verdict]:
-    """Hold the tables of a catalog to every promise."""
+    """Hold the tables of a catalog to every promise, except where they are behind."""
+    hours = [hour.replace(tzinfo=None) for hour in behind.event_hours]
+    connection.execute("CREATE TEMP TABLE hours_behind AS SELECT UNNEST(?::TIMESTAMP[]) AS event_hour", [hours])
+    connection.execute("CREATE TEMP TABLE days_behind AS SELECT UNNEST(?::DATE[]) AS date", [behind.days])
     counted = " UNION ALL ".join(f"SELECT '{name}' AS aggregate, date, events FROM {name}" for name in ADDITIVE)  # noqa: S608  declared names
     connection.execute(f"CREATE TEMP VIEW additive_aggregates AS {counted}")
+    connection.execute("CREATE TEMP TABLE additive AS SELECT UNNEST(?) AS aggregate", [list(ADDITIVE)])
     for promise in PROMISES:
         statement = sql_file(f"verify/{promise}")
         parameters: list[Any] = [with_open] * statement.count("CAST(? AS BOOLEAN)")

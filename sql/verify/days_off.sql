@@ -1,5 +1,5 @@
--- Days on which the events of an additive aggregate are not the rows of flattened_events.
--- additive_aggregates: aggregate, date, events of all of them.
+-- Days on which the events of an additive aggregate are not the rows of flattened_events; without those of days_behind.
+-- additive: the names of all of them; additive_aggregates: aggregate, date, events of their rows.
 WITH flattened AS (
   SELECT CAST(f.event_timestamp AS DATE) AS date, COUNT(*) AS events
   FROM flattened_events f
@@ -8,7 +8,7 @@ WITH flattened AS (
 expected AS (
   SELECT a.aggregate, f.date, f.events
   FROM flattened f
-  CROSS JOIN (SELECT DISTINCT x.aggregate FROM additive_aggregates x) a
+  CROSS JOIN additive a
 ),
 summed AS (
   SELECT a.aggregate, a.date, SUM(a.events) AS events
@@ -21,3 +21,4 @@ SELECT
 FROM expected e
 FULL OUTER JOIN summed s ON s.aggregate = e.aggregate AND s.date = e.date
 WHERE COALESCE(e.events, 0) <> COALESCE(s.events, 0)
+  AND COALESCE(e.date, s.date) NOT IN (SELECT b.date FROM days_behind b)

@@ -55,6 +55,21 @@ def test_what_is_lost_doubled_or_made_up_is_named(environment: dict[str, str], l
     assert broken["clicks_not_flattened"]["examples"][0]["click_id"] == "unknown"
 
 
+def test_what_is_behind_is_judged_only_where_nothing_may_be_on_its_way(environment: dict[str, str], lake: Lake) -> None:
+    land(lake, [delivery(NOW, "a", NOW)], "repair-1")
+    _run(environment, "materialize", status=0)
+    [unloaded] = lake.path("aggregated/events_by_type").rglob("*.csv")
+    unloaded.unlink()
+    assert _broken(environment, status=0) == {}
+    assert _broken(environment, "--open", status=1).keys() == {"days_off"}
+
+
+def test_without_a_platform_or_a_lake_they_say_what_to_do(tmp_path: Path) -> None:
+    environment = {"CLICKSTREAM_HOME": str(tmp_path)}
+    assert "./run up" in _run(environment, "materialize", status=1)
+    assert "CLICKSTREAM_HOME" in _run(environment, "verify", status=1)
+
+
 def _broken(environment: dict[str, str], *options: str, status: int) -> dict[str, Any]:
     verdicts: dict[str, Any] = json.loads(_run(environment, "verify", "--json", *options, status=status))
     return {promise: verdict for promise, verdict in verdicts.items() if verdict["broken"]}
@@ -66,4 +81,4 @@ def _run(environment: dict[str, str], *arguments: str, status: int) -> str:
         env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert finished.returncode == status, finished.stdout + finished.stderr
-    return finished.stdout
+    return finished.stderr if status and not finished.stdout else finished.stdout
