@@ -223,10 +223,10 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         19,
         "test_dependencies.py::test_19_cache_redis_refused_stopped_out_of_memory",
-        "streaming/settings.py",
+        "streaming/edges/look_ups.py",
         "the cache is waited for no longer than its deadline",
-        'number("CLICKSTREAM_LOOKUP_DEADLINE_SECONDS", 0.5)',
-        'number("CLICKSTREAM_LOOKUP_DEADLINE_SECONDS", 600)',
+        "_SOCKET_SECONDS)\n        return cls(cache, open_geo(settings), deadline_seconds=settings.lookup_deadline_seconds)",
+        "600)\n        return cls(cache, open_geo(settings), deadline_seconds=600)",
     ),
     Mechanism(
         24,
