@@ -23,12 +23,12 @@ from rich.table import Table
 from bench._landing import land
 from bench._tables import STEPS, materialize
 from resources.lake import Lake
+from streaming.settings import load_settings
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 HOURS = [DAY + timedelta(hours=hour) for hour in range(24)]
 # Late copies of the last hour arrive in the next.
 ARRIVAL_HOURS = [*HOURS, DAY + timedelta(days=1)]
-MEMORY_LIMIT_BYTES = 600_000_000
 MOST_BYTES = 1_000_000_000
 
 Answer = TypeVar("Answer")
@@ -51,7 +51,7 @@ def measure_day(events: int) -> dict[str, Measurement]:
     with tempfile.TemporaryDirectory(prefix="clickstream-bench-") as folder:
         home = Path(folder)
         lake = Lake(home / "lake")
-        _in_own_process(land, lake, HOURS, events, MEMORY_LIMIT_BYTES)
+        _in_own_process(land, lake, HOURS, events, load_settings({}).memory_limit_bytes)
         taken = {step: _in_own_process(_measure, home, step) for step in STEPS}
         _check(lake, events)
     return taken

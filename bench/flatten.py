@@ -24,10 +24,10 @@ from clickstream_assets.flattened.flatten import EventHour, flatten
 from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse, Source, quoted
 from streaming.domain.tables import ENRICHED_EVENTS, FLATTENED_EVENTS
+from streaming.settings import load_settings
 
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
 HOURS = [DAY + timedelta(hours=hour) for hour in range(24)]
-MEMORY_LIMIT_BYTES = 600_000_000
 MOST_CPU_RATIO = 1.6
 MOST_BYTES = 1_000_000_000
 
@@ -89,7 +89,7 @@ class Measurement(NamedTuple):
 def generate(lake: Lake, events: int) -> None:
     """Write the day's sealed hours of arrival: each holds its own events, and the late copies of the hour before."""
     says = f"KV_METADATA {{{LANDING_FILES}: '[]', {FROM_RAW}: 'false'}}"
-    with duckdb.connect(config={"memory_limit": f"{MEMORY_LIMIT_BYTES}B"}) as connection:
+    with duckdb.connect(config={"memory_limit": f"{load_settings({}).memory_limit_bytes}B"}) as connection:
         for hour in [*HOURS, HOURS[-1] + timedelta(hours=1)]:
             union = " UNION ALL ".join(
                 [f"SELECT * FROM ({EVENTS}) WHERE arrival_timestamp >= ? AND arrival_timestamp < ?"] * 2  # noqa: S608
@@ -128,7 +128,7 @@ def measure(flatten_hour: Callable[[Lake, DuckDBWarehouse, datetime], int], root
 
 
 def _measure(flatten_hour: Callable[[Lake, DuckDBWarehouse, datetime], int], root: Path) -> Measurement:
-    lake, warehouse = Lake(root), DuckDBWarehouse(MEMORY_LIMIT_BYTES, root / ".duckdb")
+    lake, warehouse = Lake(root), DuckDBWarehouse(load_settings({}).memory_limit_bytes, root / ".duckdb")
     wall, cpu = time.perf_counter(), time.process_time()
     rows = sum(flatten_hour(lake, warehouse, hour) for hour in HOURS)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

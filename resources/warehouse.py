@@ -14,6 +14,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
+from resources.wide_rows import Order, is_wide, save_in_ranges
 from streaming.domain.tables import Table
 from streaming.settings import ROOT
 
@@ -50,9 +51,19 @@ class Warehouse(Protocol):
         """The rows of a small answer."""
 
     def save(
-        self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, metadata: Mapping[str, str]
+        self,
+        statement: str,
+        parameters: Sequence[Any],
+        sources: Sources,
+        file: Path,
+        metadata: Mapping[str, str],
+        order: Order | None = None,
     ) -> int:
-        """Write the answer to one Parquet file; equal input gives equal bytes. Returns how many rows."""
+        """Write the answer to one Parquet file; equal input gives equal bytes. Returns how many rows.
+
+        Args:
+            order: columns to write the rows in the order of; rows may then have any width.
+        """
 
     def unload(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, table: Table) -> int:
         """Write the answer to one `|`-delimited CSV file with a header, columns as declared. Returns how many rows."""
@@ -110,29 +121,35 @@ class DuckDBWarehouse:
         return self._run(sources, lambda connection: connection.execute(statement, list(parameters)).to_arrow_table())
 
     def save(
-        self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, metadata: Mapping[str, str]
+        self,
+        statement: str,
+        parameters: Sequence[Any],
+        sources: Sources,
+        file: Path,
+        metadata: Mapping[str, str],
+        order: Order | None = None,
     ) -> int:
         keys = ", ".join(f"{key}: {quoted(value)}" for key, value in metadata.items())
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
         if keys:
             options += f", KV_METADATA {{{keys}}}"
-        return self._copy(statement, parameters, sources, file, options)
+
+        def write(connection: duckdb.DuckDBPyConnection) -> int:
+            if not order:
+                return _copy(connection, statement, parameters, file, options)
+            if any(is_wide(connection, name) for name in sources):
+                return save_in_ranges(connection, statement, parameters, order, file, metadata)
+            return _copy(connection, f"{statement} ORDER BY {', '.join(order)}", parameters, file, options)
+
+        return self._run(sources, write)
 
     def unload(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, table: Table) -> int:
         columns = ", ".join(
             csv_text(column.name) if column.type == "VARCHAR" else f'"{column.name}"' for column in table.columns
         )
-        return self._copy(
-            f"SELECT {columns} FROM ({statement})",  # noqa: S608  declared names only
-            parameters,
-            sources,
-            file,
-            "FORMAT csv, DELIMITER '|', HEADER",
-        )
-
-    def _copy(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, options: str) -> int:
-        copy = f"COPY ({statement}) TO {quoted(str(file))} ({options})"
-        return self._run(sources, lambda connection: int(connection.execute(copy, list(parameters)).fetchall()[0][0]))
+        select = f"SELECT {columns} FROM ({statement})"  # noqa: S608  declared names only
+        options = "FORMAT csv, DELIMITER '|', HEADER"
+        return self._run(sources, lambda connection: _copy(connection, select, parameters, file, options))
 
     def _run(self, sources: Sources, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
         """Do work on files as they were at one moment.
@@ -169,6 +186,13 @@ class DuckDBWarehouseResource(dg.ConfigurableResource[DuckDBWarehouse]):
 
     def create_resource(self, context: dg.InitResourceContext) -> DuckDBWarehouse:
         return DuckDBWarehouse(self.memory_limit_bytes, Path(self.temp_directory), self.threads or None)
+
+
+def _copy(
+    connection: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[Any], file: Path, options: str
+) -> int:
+    copy = f"COPY ({statement}) TO {quoted(str(file))} ({options})"
+    return int(connection.execute(copy, list(parameters)).fetchall()[0][0])
 
 
 def _identities(sources: Sources) -> list[tuple[int, int]]:

@@ -135,7 +135,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ipinfo_token=text("IPINFO_TOKEN", "") or None,
         ipinfo_url=url("IPINFO_URL", "https://ipinfo.io", HTTP_FORM, "http", "https").rstrip("/"),
         lookup_deadline_seconds=number("CLICKSTREAM_LOOKUP_DEADLINE_SECONDS", 0.5),
-        memory_limit_bytes=int(number("CLICKSTREAM_MEMORY_LIMIT_BYTES", 600_000_000, 64_000_000)),
+        memory_limit_bytes=int(number("CLICKSTREAM_MEMORY_LIMIT_BYTES", 450_000_000, 150_000_000)),
     )
 
 

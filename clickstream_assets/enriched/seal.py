@@ -21,6 +21,7 @@ from streaming.edges.parquet import arrow_schema
 # What the sealed file says of itself: the landing files that are in it, and whether it was made from raw.
 LANDING_FILES = "landing_files"
 FROM_RAW = "from_raw"
+ORDER = ("arrival_timestamp", "record_id")
 
 HOUR = timedelta(hours=1)
 # A record is stamped moments before the stream takes it; an hour waits this long for those on their way.
@@ -138,4 +139,4 @@ def _publish(
     says = {LANDING_FILES: json.dumps([file.name for file in landed.files]), FROM_RAW: json.dumps(from_raw)}
     sources = {"enriched_landing": Source(ENRICHED_LANDING, files)}
     with lake.publishing(partition_file(ENRICHED_EVENTS, hour), landed.as_of) as file:
-        return warehouse.save(sql_file("enriched/enriched_events"), [], sources, file, says)
+        return warehouse.save(sql_file("enriched/enriched_events"), [], sources, file, says, ORDER)

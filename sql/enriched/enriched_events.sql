@@ -1,6 +1,5 @@
 -- An hour of arrival, sealed: one row per record_id (fewest failed look-ups, then missing reasons, then by the content's
--- hash), in order of arrival. Only rows of repeated identities are compared, so that memory does not grow with the rows'
--- width.
+-- hash). Only rows of repeated identities are compared, so that memory does not grow with the rows' width.
 -- enriched_landing: the hour's landing files.
 WITH repeated AS (
   SELECT e.record_id
@@ -8,7 +7,7 @@ WITH repeated AS (
   GROUP BY e.record_id
   HAVING COUNT(*) > 1
 ),
-copies AS (
+copies AS NOT MATERIALIZED (
   SELECT
     e.*,
     -- six for every look-up that failed, one for every reason
@@ -31,4 +30,3 @@ UNION ALL
 SELECT DISTINCT c.* EXCLUDE (rank)
 FROM copies c
 WHERE (c.record_id, c.rank) IN (SELECT k.record_id, k.rank FROM kept k)
-ORDER BY arrival_timestamp ASC, record_id ASC

@@ -53,7 +53,7 @@ def test_the_tables_start_last_year_unless_told() -> None:
 
 
 def test_a_bound_is_told_in_plain_digits() -> None:
-    with pytest.raises(SettingError, match="at least 64000000, not"):
+    with pytest.raises(SettingError, match="at least 150000000, not"):
         load_settings({"CLICKSTREAM_MEMORY_LIMIT_BYTES": "1"})
 
 
