@@ -225,7 +225,8 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "test_dependencies.py::test_19_cache_redis_refused_stopped_out_of_memory",
         "streaming/edges/look_ups.py",
         "the cache is waited for no longer than its deadline",
-        "_SOCKET_SECONDS)\n        return cls(cache, open_geo(settings), deadline_seconds=settings.lookup_deadline_seconds)",
+        "_SOCKET_SECONDS)\n        return cls(cache, open_geo(settings), deadline_seconds="
+        "settings.lookup_deadline_seconds)",
         "600)\n        return cls(cache, open_geo(settings), deadline_seconds=600)",
     ),
     Mechanism(
