@@ -26,7 +26,6 @@ from streaming.edges.user_cache import UserCache
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 MOST_ARRIVALS = 200
-MOST_RECORDS = 2_000
 # Files may show a moment after the time they are dated by.
 OVERLAP_NANOSECONDS = 5_000_000_000
 
@@ -135,10 +134,12 @@ class Materialised(NamedTuple):
 
 
 def _materialised(context: dg.SensorEvaluationContext, asset: str) -> Materialised:
-    since = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), after_storage_id=int(context.cursor or 0))
-    records = context.instance.fetch_materializations(since, limit=MOST_RECORDS, ascending=True).records
-    hours = {hour_of_key(record.partition_key) for record in records if record.partition_key}
-    return Materialised(hours, str(records[-1].storage_id) if records else context.cursor or "0")
+    """The latest of each hour alone: however long one hour keeps the cursor where it is, the others are seen."""
+    since = int(context.cursor or 0)
+    latest = context.instance.get_latest_storage_id_by_partition(
+        dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=since
+    )
+    return Materialised({hour_of_key(key) for key in latest}, str(max(latest.values(), default=since)))
 
 
 def _attempt(what: str) -> str:
