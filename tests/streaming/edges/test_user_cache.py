@@ -35,6 +35,18 @@ def test_names_places_and_watermark_in_one_look_up(user_cache: UserCache) -> Non
     )
 
 
+def test_a_key_of_another_type_costs_its_own_user_and_address_alone(
+    user_cache: UserCache, cache_redis_url: str
+) -> None:
+    user_cache.put_names({"20": "Semyon Ryan"})
+    user_cache.put_places([("1.1.1.1", PLACE, 60)])
+    with redis.Redis.from_url(cache_redis_url) as client:
+        client.rpush("user:21", "a list")
+        client.rpush("geo:2.2.2.2", "a list")
+    found = user_cache.look_up(["21", "20"], ["2.2.2.2", "1.1.1.1"])
+    assert (found.names, found.places) == ({"20": "Semyon Ryan"}, {"1.1.1.1": PLACE})
+
+
 def test_thousands_of_users_fit_one_look_up(user_cache: UserCache) -> None:
     names = {str(user): f"Name {user}" for user in range(20_000)}
     user_cache.put_names(names)
