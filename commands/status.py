@@ -244,9 +244,7 @@ def _ingest(stream: StreamHealth | None, refused: Mapping[str, float] | None) ->
 
 
 def _delivery(stream: StreamHealth | None) -> str:
-    if stream is None or stream.delivery_age_seconds is None:
-        return "not known" if stream is None else "nothing delivered yet"
-    return f"{stream.delivery_age_seconds:,.1f} s behind now"
+    return f"{stream.delivery_age_seconds:,.1f} s behind now" if stream else "not known"
 
 
 def _recent(recent: Recent) -> str:

@@ -217,6 +217,7 @@ class Supervisor:
             return child.probe()
         if child.process is not None:
             self._say(child.bury())
+            return True
         if time.monotonic() < child.next_start:
             return False
         if not all(self._children[name].is_ready for name in child.service.after):
@@ -225,7 +226,8 @@ class Supervisor:
         return True
 
     def _publish(self) -> None:
-        identities = [child.identity for child in self._children.values() if child.is_running]
+        # One that has died is named until it runs again: whoever looks sees that it is down.
+        identities = [child.identity for child in self._children.values() if child.is_running or child.has_died]
         document = asdict(ProcessIdentity.of("supervisor", os.getpid())) | {
             "environment": self._environment,
             "ready": sorted(child.service.name for child in self._children.values() if child.is_ready),
@@ -264,6 +266,11 @@ class _Child:
     @property
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it ever has."""
+        return self.next_start > 0
 
     @property
     def is_waiting(self) -> bool:

@@ -66,17 +66,19 @@ def ledger_red(health: Health, _: Settings) -> str | None:
     )
 
 
-def hour_overdue(health: Health, _: Settings) -> str | None:
-    """Hours that are over, delivered, and not settled."""
+def hour_overdue(health: Health, settings: Settings) -> str | None:
+    """Hours that are over, delivered, and not settled, though the platform has been up for a while."""
     overdue = health.ledger.overdue
+    if health.up_since and health.at < health.up_since + timedelta(seconds=settings.alert_delay_seconds):
+        return None
     return f"delivered and still not sealed and balanced: {named_hours(overdue)}" if overdue else None
 
 
 def delivery_late(health: Health, settings: Settings) -> str | None:
     """Delivery is further behind now than its buffer and the delay that is tolerated."""
-    age = health.stream.delivery_age_seconds if health.stream else None
+    age = health.stream.delivery_age_seconds if health.stream else 0.0
     tolerated = settings.delivery_buffer_seconds + settings.alert_delay_seconds
-    return f"delivery to the lake is {age:.0f} s behind" if age is not None and age > tolerated else None
+    return f"delivery to the lake is {age:.0f} s behind" if age > tolerated else None
 
 
 def backlog_high(health: Health, _: Settings) -> str | None:

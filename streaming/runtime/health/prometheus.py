@@ -126,12 +126,9 @@ def _stream(stream: StreamHealth) -> Iterator[Metric]:
         if row.limit:
             limit.add_metric(labels, row.limit)
     yield from (taken, records, limit, age, trimmed, lost)
-    if stream.delivery_age_seconds is not None:
-        yield _gauge(
-            "clickstream_delivery_age_seconds",
-            "How far delivery to the lake is behind now",
-            stream.delivery_age_seconds,
-        )
+    yield _gauge(
+        "clickstream_delivery_age_seconds", "How far delivery to the lake is behind now", stream.delivery_age_seconds
+    )
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

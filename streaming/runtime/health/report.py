@@ -55,13 +55,14 @@ class ShardBacklog:
 class StreamHealth:
     """The event stream. `records` counts all it ever took, by stream and shard; the rate is of the last ten seconds.
 
-    `caught_up_to`: every event that arrived before this moment is in the lake; None while a shard was never delivered.
+    `caught_up_to`: every event that arrived before this moment is in the lake; None while a shard was never delivered,
+    and then delivery's age is that of the oldest record before it.
     """
 
     records: dict[str, dict[str, int]]
     accepted_per_second: float
     caught_up_to: datetime | None
-    delivery_age_seconds: float | None
+    delivery_age_seconds: float
     backlog: list[ShardBacklog]
 
 
@@ -69,12 +70,14 @@ class StreamHealth:
 class Health:
     """The state of a platform at one moment.
 
-    Without a supervisor there are no `processes`. `stream` is None when it does not answer or has no address,
-    `refused` (events by type, since the collector started) when the collector does not answer. The disk is the lake's.
+    Without a supervisor there are no `processes`, and nothing is `up_since`. `stream` is None when it does not answer
+    or has no address, `refused` (events by type, since the collector started) when the collector does not answer. The
+    disk is the lake's.
     """
 
     at: datetime
     home: Path
+    up_since: datetime | None
     processes: dict[str, Process]
     stream: StreamHealth | None
     refused: dict[str, float] | None
@@ -91,6 +94,7 @@ class Health:
 def measure(settings: Settings) -> Health:
     """Measure now; takes a few seconds at most, whatever does not answer."""
     at = datetime.now(UTC)
+    system = running_system(settings.home)
     running = processes(settings.home)
     with ThreadPoolExecutor(1) as aside:
         # Without a collector of ours, what answers at the default address is another platform's.
@@ -101,7 +105,15 @@ def measure(settings: Settings) -> Health:
         ledger = ledger_health(settings.lake, index, at, caught_up_to, settings.alert_degraded_share)
     disk = shutil.disk_usage(_nearest_folder(settings.lake))
     return Health(
-        at, settings.home, running, stream, refused.result() if refused else None, ledger, disk.used, disk.free
+        at=at,
+        home=settings.home,
+        up_since=datetime.fromtimestamp(system["started"], UTC) if system else None,
+        processes=running,
+        stream=stream,
+        refused=refused.result() if refused else None,
+        ledger=ledger,
+        disk_used_bytes=disk.used,
+        disk_free_bytes=disk.free,
     )
 
 
@@ -150,7 +162,8 @@ def _stream(settings: Settings, at: datetime) -> StreamHealth | None:
     rate = sum(taken.recent_records for taken in intake[EVENTS].values()) / RATE_SECONDS
     known = [moment for moment in moments if moment is not None]
     caught_up_to = min(known) if len(known) == len(moments) else None
-    age = max(0.0, (at - caught_up_to).total_seconds()) if caught_up_to else None
+    waiting = [row.oldest_age_seconds for row in backlog if (row.stream, row.consumer) == (EVENTS, DELIVERY)]
+    age = max(0.0, (at - caught_up_to).total_seconds()) if caught_up_to else max(waiting)
     return StreamHealth(records, rate, caught_up_to, age, backlog)
 
 

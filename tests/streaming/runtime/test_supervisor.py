@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -103,6 +104,23 @@ def test_a_child_that_dies_is_restarted_and_said(tmp_path: Path, service: Callab
         supervisor.watch(another_is_ready, probe_seconds=0.05)
     assert len(said) == 1
     assert said[0].startswith("worker was killed by SIGKILL; restarting it in")
+
+
+def test_a_child_that_has_died_is_named_and_not_ready_until_it_runs_again(
+    tmp_path: Path, service: Callable[..., Service]
+) -> None:
+    def published() -> dict[str, Any]:
+        return running_system(tmp_path) or {}
+
+    with Supervisor(tmp_path, print) as supervisor:
+        supervisor.start(service("worker"), service("other"))
+        [worker] = [identity for identity in running_processes(tmp_path) if identity.name == "worker"]
+        os.kill(worker.pid, signal.SIGKILL)
+        supervisor.watch(lambda: "worker" not in published()["ready"])
+        assert published()["processes"]["worker"]["pid"] == worker.pid
+        assert published()["ready"] == ["other"]
+        supervisor.watch(lambda: "worker" in published()["ready"])
+        assert published()["processes"]["worker"]["pid"] != worker.pid
 
 
 def test_a_child_that_keeps_dying_is_given_up_with_the_end_of_its_log(tmp_path: Path) -> None:

@@ -45,4 +45,5 @@ def well() -> Health:
     recent = Recent(1000, 990, 10, {"schema_violation": 10}, 0, 0)
     ledger = LedgerHealth({"balanced": 5}, HOUR, [], 0, [], [], recent)
     stream = StreamHealth({"events": {}}, 10.0, NOW - timedelta(seconds=1), 1.0, [])
-    return Health(NOW, Path("/home"), {"collector": Process(1, "ready")}, stream, {}, ledger, 10, 90)
+    up_since = NOW - timedelta(days=1)
+    return Health(NOW, Path("/home"), up_since, {"collector": Process(1, "ready")}, stream, {}, ledger, 10, 90)

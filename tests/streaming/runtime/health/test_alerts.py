@@ -70,6 +70,14 @@ def test_overdue_hours_are_named(well: Health) -> None:
     assert (name, "2026-11-23 05:00" in summary) == ("hour_overdue", True)
 
 
+@pytest.mark.parametrize(("seconds", "found"), [(299, []), (300, ["hour_overdue"])])
+def test_a_platform_that_has_just_started_settles_what_was_left_first(
+    well: Health, seconds: int, found: list[str]
+) -> None:
+    started = replace(ledger(well, overdue=HOURS[:1]), up_since=NOW - timedelta(seconds=seconds))
+    assert [name for name, _ in alerts(started)] == found
+
+
 def test_degraded_hours_are_named(well: Health) -> None:
     summary = "more than 1.0% of the rows lack a name or place: 2026-11-23 05:00"
     assert alerts(ledger(well, degraded=HOURS[:1])) == [("degraded_high", summary)]
@@ -80,10 +88,6 @@ def test_degraded_hours_are_named(well: Health) -> None:
 )
 def test_delivery_may_be_late_by_its_buffer_and_the_delay(well: Health, age: float, late: list[Any]) -> None:
     assert alerts(stream(well, delivery_age_seconds=age)) == late
-
-
-def test_a_stream_that_delivery_never_read_has_no_age(well: Health) -> None:
-    assert alerts(stream(well, delivery_age_seconds=None, caught_up_to=None)) == []
 
 
 @pytest.mark.parametrize(

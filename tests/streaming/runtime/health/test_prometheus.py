@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,18 +112,23 @@ def test_everything_in_one_scrape(
     assert families["collector_stream_put_seconds"].type == "histogram"
 
 
-def test_delivery_has_an_age_once_it_has_read_every_shard(
-    endpoint: Endpoint, redis: RedisServer, tmp_path: Path
+def test_delivery_is_as_late_as_what_waits_for_it_until_it_has_read_every_shard(
+    endpoint: Endpoint, redis: RedisServer, collector: CollectorProcess
 ) -> None:
-    assert "clickstream_delivery_age_seconds" not in endpoint.families()
+    def age() -> float:
+        [sample] = endpoint.families()["clickstream_delivery_age_seconds"].samples
+        return sample.value
+
+    assert age() == 0
+    assert collector.post(ONE).status_code == 200
+    assert 0 < age() < 10
     settings = load_settings({"REDIS_URL": redis.url, "CLICKSTREAM_SHARDS": str(SHARDS)})
     stream = open_event_stream(settings, EVENTS)
     for shard in stream.list_shards():
         lease = stream.acquire(shard, "delivery", "test", 5)
         assert lease
-        lease.checkpoint(None, datetime.now(UTC))
-    [sample] = endpoint.families()["clickstream_delivery_age_seconds"].samples
-    assert 0 <= sample.value < 10
+        lease.checkpoint(None, datetime.now(UTC) - timedelta(minutes=1))
+    assert 60 <= age() < 70
 
 
 def test_it_answers_while_the_stream_is_stopped_and_killed(endpoint: Endpoint, redis: RedisServer) -> None:
