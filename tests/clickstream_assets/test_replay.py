@@ -255,6 +255,20 @@ def test_what_a_consumer_gave_up_is_given_to_it_again(lake: Lake, warehouse: Duc
     assert replayed(lake, warehouse, functions={"last_access": Seen()}).passed.total() == 2
 
 
+def test_what_breaks_the_contract_fails_again_in_a_consumer_that_passes_it_by(
+    lake: Lake, warehouse: DuckDBWarehouse
+) -> None:
+    fail(lake, [BAD, delivery(NOW, "a", NOW)], "last_access")
+    settle(lake, warehouse)
+    choice, functions = Choice(stages=("last_access",)), {"last_access": Seen()}
+
+    foreseen = replayed(lake, warehouse, choice, functions, dry_run=True)
+    told = replayed(lake, warehouse, choice, functions)
+
+    assert (told.passed, dict(told.failed_again)) == ({"processing_failed": 1}, {("schema_violation", "/click_id"): 1})
+    assert (foreseen.passed, foreseen.failed_again) == (told.passed, told.failed_again)
+
+
 def test_a_consumer_that_fails_on_everything_ends_the_replay(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     records = [delivery(NOW, f"click-{i:03}", NOW) for i in range(60)]
     land(lake, records, "one")
