@@ -158,7 +158,7 @@ def backfill(home: Path, mysql_url: str, hours: int) -> dict[str, int]:
     environment = {
         "CLICKSTREAM_HOME": str(home),
         "CLICKSTREAM_START": "2026-11-01",
-        "CLICKSTREAM_MEMORY_LIMIT_BYTES": "64000000",
+        "CLICKSTREAM_MEMORY_LIMIT_BYTES": "150000000",
         "MYSQL_URL": mysql_url,
         "PATH": "/usr/bin:/bin",
     }
