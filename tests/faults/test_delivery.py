@@ -3,16 +3,14 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_LANDING
 from tests.faults.platform import Platform
-from tests.faults.test_places import hang, locate
 from tests.landing import event_text
-from tests.streaming.edges.test_geo_ipinfo import StubIpinfo
+from tests.streaming.ipinfo_stub import StubIpinfo, hang, locate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -22,10 +20,7 @@ StartPlatform = Callable[..., Platform]
 @pytest.fixture
 def ipinfo() -> Iterator[StubIpinfo]:
     with StubIpinfo() as stub:
-        Thread(target=stub.serve_forever, args=[0.05], daemon=True).start()
         yield stub
-        stub.released.set()
-        stub.shutdown()
 
 
 def test_13_the_transform_times_out_until_the_retries_end(start_platform: StartPlatform, ipinfo: StubIpinfo) -> None:

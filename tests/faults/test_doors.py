@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +25,7 @@ from streaming.runtime.servers import LOOPBACK
 from tests.faults.platform import Platform
 from tests.landing import event_text
 from tests.spreadsheet import formulas
+from tests.streaming.ipinfo_stub import StubIpinfo, StubRequest, locate
 from tests.streaming.redis_server import RedisServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -73,50 +72,24 @@ def test_door_spoofed_client_ip(start_platform: Start) -> None:
     assert json.loads(rows[1]["extra"]) == {**forged, **columns, "user_ip": RIVERSIDE}
 
 
-class Ipinfo(ThreadingHTTPServer):
-    """ipinfo.io's batch endpoint on loopback, with what it was asked. An address ending in .9 sends one elsewhere."""
-
-    daemon_threads = True
-
-    def __init__(self, elsewhere: str = "") -> None:
-        super().__init__((LOOPBACK, 0), _IpinfoHandler)
-        self.elsewhere = elsewhere
-        self.asked: list[str] = []
-        self.paths: set[str] = set()
-        self.url = f"http://{LOOPBACK}:{self.server_port}"
-        Thread(target=self.serve_forever, daemon=True).start()
-
-
-class _IpinfoHandler(BaseHTTPRequestHandler):
-    server: Ipinfo
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.asked += asked
-        self.server.paths.add(self.path)
-        body = json.dumps({ip: {"country": "US", "city": "Mountain View"} for ip in asked}).encode()
-        if self.server.elsewhere and any(ip.endswith(".9") for ip in asked):
-            self.send_response(307)
-            self.send_header("location", f"{self.server.elsewhere}/batch")
-        else:
-            self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def elsewhere() -> Iterator[Ipinfo]:
-    with Ipinfo() as server:
+def elsewhere() -> Iterator[StubIpinfo]:
+    with StubIpinfo() as server:
         yield server
 
 
 @pytest.fixture
-def ipinfo(elsewhere: Ipinfo) -> Iterator[Ipinfo]:
-    with Ipinfo(elsewhere.url) as server:
+def ipinfo(elsewhere: StubIpinfo) -> Iterator[StubIpinfo]:
+    """An address ending in .9 sends one elsewhere."""
+
+    def redirect(request: StubRequest) -> None:
+        if any(ip.endswith(".9") for ip in request.ips):
+            request.reply(307, b"", {"location": f"{elsewhere.url}/batch"})
+        else:
+            locate(request)
+
+    with StubIpinfo() as server:
+        server.answer = redirect
         yield server
 
 
@@ -130,7 +103,7 @@ NO_ADDRESS = [
 ]  # fmt: skip
 
 
-def test_door_ssrf_and_quota_through_user_ip(start_platform: Start, ipinfo: Ipinfo, elsewhere: Ipinfo) -> None:
+def test_door_ssrf_and_quota_through_user_ip(start_platform: Start, ipinfo: StubIpinfo, elsewhere: StubIpinfo) -> None:
     platform = start_platform(IPINFO_TOKEN="a-token", IPINFO_URL=ipinfo.url)
     hostile = [event(f"hostile-{ip}", user_ip=ip) for ip in (*INSIDE, *NO_ADDRESS)]
     assert platform.post(hostile).status_code == 200
@@ -141,11 +114,12 @@ def test_door_ssrf_and_quota_through_user_ip(start_platform: Start, ipinfo: Ipin
         platform.wait_delivered()
     assert platform.post(event("redirected", user_ip="9.9.9.9")).status_code == 200
     platform.expect_invariant()
-    assert ipinfo.paths == {"/batch"}
-    assert all(ip_address(ip).is_global for ip in ipinfo.asked)
-    assert 1 <= ipinfo.asked.count("8.8.8.8") <= 2, "once by each process that needs it, if they need it at one time"
-    assert "9.9.9.9" in ipinfo.asked
-    assert elsewhere.asked == []
+    asked = [ip for _, _, ips in ipinfo.requests for ip in ips]
+    assert {path for path, _, _ in ipinfo.requests} == {"/batch"}
+    assert all(ip_address(ip).is_global for ip in asked)
+    assert 1 <= asked.count("8.8.8.8") <= 2, "once by each process that needs it, if they need it at one time"
+    assert "9.9.9.9" in asked
+    assert elsewhere.requests == []
     rows = platform.query(
         "SELECT user_ip, country, missing_reasons AS why FROM enriched_events WHERE user_ip <> '8.8.8.8' ORDER BY 1"
     )
@@ -290,7 +264,7 @@ def guarded(start_platform: Start, tmp_path: Path, servers_environment: Mapping[
     """A platform on servers that ask for passwords, with API keys and a token."""
     (tmp_path / "keys.json").write_text(json.dumps({KEY: {"pixel_id": "fytil06mrm"}}))
     stream, cache = RedisServer(tmp_path / "stream"), RedisServer(tmp_path / "cache")
-    with stream, cache, Ipinfo() as ipinfo, _shop(servers_environment["MYSQL_URL"]) as mysql_url:
+    with stream, cache, StubIpinfo() as ipinfo, _shop(servers_environment["MYSQL_URL"]) as mysql_url:
         yield start_platform(
             REDIS_URL=_with_password(stream, PASSWORDS["stream"]),
             CACHE_REDIS_URL=_with_password(cache, PASSWORDS["cache"]),

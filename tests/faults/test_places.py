@@ -4,21 +4,19 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from ipaddress import ip_address
-from threading import Thread
 
 import pytest
 
 from tests.faults.platform import Platform
 from tests.landing import event_text
-from tests.streaming.edges.test_geo_ipinfo import DETAILS, FAILURES, StubIpinfo, StubRequest
+from tests.streaming.edges.test_geo_ipinfo import FAILURES
+from tests.streaming.ipinfo_stub import StubIpinfo, hang, locate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 DEADLINE_SECONDS = 1.0
 # Of a flush: its buffer, what a busy machine needs, and far less than a hanging ipinfo takes.
 FLUSH_SECONDS = 15.0
-HANG_SECONDS = 60.0
 # Each ends with the failure that opens the breaker: the third in a row, or a 429.
 ROUNDS = (("truncated", "html", "500"), ("hang", "429"))
 
@@ -27,10 +25,7 @@ ROUNDS = (("truncated", "html", "500"), ("hang", "429"))
 def ipinfo() -> Iterator[StubIpinfo]:
     with StubIpinfo() as stub:
         stub.answer = locate
-        Thread(target=stub.serve_forever, args=[0.05], daemon=True).start()
         yield stub
-        stub.released.set()
-        stub.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +37,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory, ipinfo: StubIpinfo) -> It
     }
     with Platform(tmp_path_factory.mktemp("platform") / "home", **settings) as running:
         yield running
-
-
-def locate(request: StubRequest) -> None:
-    """As ipinfo answers; one address that is none fails the whole request."""
-    ips = request.server.requests[-1][2]
-    try:
-        request.reply(200, json.dumps({ip: {**DETAILS, "ip": str(ip_address(ip))} for ip in ips}).encode())
-    except ValueError:
-        request.reply(400, b"invalid address")
-
-
-def hang(request: StubRequest) -> None:
-    request.server.released.wait(HANG_SECONDS)
-    request.close_connection = True
 
 
 def test_17_one_bad_address_among_999_good(platform: Platform) -> None:

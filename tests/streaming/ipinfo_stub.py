@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event
+from ipaddress import ip_address
+from threading import Event, Thread
+from typing import Self
 
 from tests.streaming.conftest import RIVERSIDE
 
@@ -16,8 +18,8 @@ class StubRequest(BaseHTTPRequestHandler):
     server: "StubIpinfo"
 
     def do_POST(self) -> None:
-        ips = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append((self.path, self.headers["Authorization"], ips))
+        self.ips: list[str] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((self.path, self.headers["Authorization"], self.ips))
         self.server.answer(self)
 
     def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
@@ -32,6 +34,8 @@ class StubRequest(BaseHTTPRequestHandler):
 
 
 class StubIpinfo(ThreadingHTTPServer):
+    """Answers inside `with`; at its end it lets go of who hangs."""
+
     daemon_threads = True
 
     def __init__(self) -> None:
@@ -40,13 +44,30 @@ class StubIpinfo(ThreadingHTTPServer):
         self.answer: Answer = lambda request: request.reply(200, ANSWER)
         self.released = Event()
 
+    def __enter__(self) -> Self:
+        Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
 
+def locate(request: StubRequest) -> None:
+    """As ipinfo answers; one address that is none fails the whole request."""
+    try:
+        request.reply(200, json.dumps({ip: {**DETAILS, "ip": str(ip_address(ip))} for ip in request.ips}).encode())
+    except ValueError:
+        request.reply(400, b"invalid address")
+
+
 def hang(request: StubRequest) -> None:
-    request.server.released.wait(5)
+    request.server.released.wait(60)
     request.close_connection = True
 
 

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from threading import Thread
 
 import pytest
 
@@ -9,9 +8,4 @@ from tests.streaming.ipinfo_stub import StubIpinfo
 @pytest.fixture
 def ipinfo() -> Iterator[StubIpinfo]:
     with StubIpinfo() as stub:
-        thread = Thread(target=stub.serve_forever, args=(0.05,))
-        thread.start()
         yield stub
-        stub.released.set()
-        stub.shutdown()
-        thread.join()
