@@ -204,12 +204,17 @@ class RedisEventStream:
             known: Any = self._redis.smembers(self._key("shards"))
         return sorted({*self._shards, *(shard.decode() for shard in known)})
 
+    def shard_of(self, partition_key: str) -> str:
+        """The shard of a key, as Kinesis maps keys: the shards divide the range of MD5 evenly."""
+        digest = md5(partition_key.encode(), usedforsecurity=False).digest()
+        return self._shards[int.from_bytes(digest) * len(self._shards) >> 128]
+
     def put_records(self, records: Sequence[tuple[str, bytes]]) -> list[PutResult]:
         if len(records) > MAX_PUT_RECORDS:
             raise ValueError(f"{len(records)} records in one put; at most {MAX_PUT_RECORDS}")
         by_shard: dict[str, list[int]] = {}
         for index, (key, _) in enumerate(records):
-            by_shard.setdefault(self._shard_of(key), []).append(index)
+            by_shard.setdefault(self.shard_of(key), []).append(index)
         replies = self._put_shards({shard: [records[i] for i in indexes] for shard, indexes in by_shard.items()})
         results: list[PutResult] = [PutResult(None, SERVICE_UNAVAILABLE)] * len(records)
         for indexes, reply in zip(by_shard.values(), replies, strict=True):
@@ -334,11 +339,6 @@ class RedisEventStream:
 
     def _key(self, *parts: str) -> str:
         return ":".join((self.name, *parts))
-
-    def _shard_of(self, partition_key: str) -> str:
-        """As Kinesis maps keys: the shards divide the range of MD5 evenly."""
-        digest = md5(partition_key.encode(), usedforsecurity=False).digest()
-        return self._shards[int.from_bytes(digest) * len(self._shards) >> 128]
 
     def _put_shards(self, by_shard: dict[str, list[tuple[str, bytes]]]) -> list[Any]:
         """One reply or RedisError for each shard."""

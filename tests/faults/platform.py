@@ -142,7 +142,7 @@ class Platform:
         """Put these very records on the stream as if they had arrived at a moment."""
         settings = self.settings
         with closing(self.stream()) as stream, redis.Redis.from_url(settings.redis_url) as server:
-            shard = stream._shard_of(key)
+            shard = stream.shard_of(key)
             name = f"{EVENTS}:{shard}"
             last = server.xinfo_stream(name)["last-generated-id"].decode() if server.exists(name) else "0-0"
             ordinal = int(last.rpartition("-")[2])
@@ -157,7 +157,7 @@ class Platform:
     def shard_of(self, key: str) -> str:
         """The shard that records of a partition key go to."""
         with closing(self.stream()) as stream:
-            return stream._shard_of(key)
+            return stream.shard_of(key)
 
     @contextmanager
     def stream_server(self) -> Iterator[redis.Redis]:
@@ -263,7 +263,7 @@ class Platform:
         """How many records of the events' stream a consumer has before it; with a key, in that key's shard."""
         with closing(self.stream()) as stream:
             backlogs = stream.backlog(consumer)
-            return sum(backlogs[shard].records for shard in ([stream._shard_of(key)] if key else backlogs))
+            return sum(backlogs[shard].records for shard in ([stream.shard_of(key)] if key else backlogs))
 
     def materialize(self, seconds: float = 180) -> dict[str, Any]:
         """`./run materialize`, once everything is delivered: its summary."""
