@@ -19,6 +19,8 @@ from streaming.domain.tables import Table
 from streaming.settings import ROOT
 
 ROW_GROUP_ROWS = 122_880
+# What is named twice in a statement DuckDB would hold in memory, whole; other engines read the hint as a comment.
+INLINED = "NOT MATERIALIZED"
 # Sorting rows as wide as an event takes so much a thread, however much of it goes to disk.
 THREAD_BYTES = 150_000_000
 
@@ -129,6 +131,7 @@ class DuckDBWarehouse:
         metadata: Mapping[str, str],
         order: Order | None = None,
     ) -> int:
+        statement = statement.replace(f"/* {INLINED} */", INLINED)
         keys = ", ".join(f"{key}: {quoted(value)}" for key, value in metadata.items())
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
         if keys:

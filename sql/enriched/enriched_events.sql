@@ -7,7 +7,7 @@ WITH repeated AS (
   GROUP BY e.record_id
   HAVING COUNT(*) > 1
 ),
-copies AS NOT MATERIALIZED (
+copies AS /* NOT MATERIALIZED */ (
   SELECT
     e.*,
     -- six for every look-up that failed, one for every reason

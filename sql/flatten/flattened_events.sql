@@ -1,7 +1,7 @@
 -- One row per click_id of the event hour [?, ?): earliest arrival, then fewest missing reasons, then a total order.
 -- Only rows of click_ids that stand more than once are ranked: a window holds whole rows in memory.
 -- enriched_events: the arrival hours that hold events of this hour, as the ledger knows them.
-WITH events AS NOT MATERIALIZED (
+WITH events AS /* NOT MATERIALIZED */ (
   SELECT
     e.timestamp AS event_timestamp,
     e.user_id AS user_id,
