@@ -27,7 +27,7 @@ ended AS (
     k.record_id, k.stage,
     CASE
       WHEN list_contains(a.consumers, k.stage) THEN CASE WHEN p.replayed_at IS NULL THEN 'failed' ELSE 'replayed' END
-      WHEN k.record_id NOT IN (SELECT e.record_id FROM enriched_events e) THEN 'failed'
+      WHEN e.record_id IS NULL THEN 'failed'
       WHEN p.replayed_at IS NULL THEN 'enriched'
       ELSE 'replayed'
     END AS state,
@@ -35,10 +35,13 @@ ended AS (
   FROM kept k
   CROSS JOIN params a
   LEFT JOIN passed p ON p.record_id = k.record_id AND p.stage = k.stage
+  LEFT JOIN (SELECT DISTINCT n.record_id FROM enriched_events n) e ON e.record_id = k.record_id
 ),
+-- Of equalities alone: with a condition on one side, the join would compare every row with every other.
 typed AS (
   SELECT v.record_id, v.stage, v.type, v.field, v.reason, v.handler_version
   FROM previous v
+  WHERE (v.record_id, v.stage) IN (SELECT u.record_id, u.stage FROM kept u WHERE u.type = 'processing_failed')
 )
 SELECT
   k.record_id, k.arrival_timestamp,
@@ -53,5 +56,5 @@ SELECT
   k.raw_data
 FROM kept k
 JOIN ended e ON e.record_id = k.record_id AND e.stage = k.stage
-LEFT JOIN typed t ON t.record_id = k.record_id AND t.stage = k.stage AND k.type = 'processing_failed'
+LEFT JOIN typed t ON t.record_id = k.record_id AND t.stage = k.stage
 ORDER BY k.arrival_timestamp ASC, k.record_id ASC, k.stage ASC
