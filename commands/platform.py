@@ -79,7 +79,8 @@ def start_servers(supervisor: Supervisor, home: Path, say: Callable[[str], None]
 
     Returns the names of what was started: those who use it start after it, and stop before it.
     """
-    supervisor.export({"CLICKSTREAM_HOME": str(home)})
+    # Other commands judge events by the same first day.
+    supervisor.export({"CLICKSTREAM_HOME": str(home), "CLICKSTREAM_START": f"{load_settings().start:%Y-%m-%d}"})
     servers = plan_servers(home, os.environ, say)
     supervisor.start(*servers.services)
     supervisor.export(servers.environment)
@@ -95,7 +96,7 @@ def start_stream(supervisor: Supervisor, servers: tuple[str, ...], say: Callable
     """Start the workers, the collector, and what serves the metrics of all."""
     settings = load_settings()
     port = _port("the collector", settings.collector_port, say)
-    metrics_port = _port("the metrics", urlsplit(settings.metrics_url).port or 9464, say)
+    metrics_port = _port("the metrics endpoint", urlsplit(settings.metrics_url).port or 9464, say)
     ports = {"delivery": str(_claimed_port(9465)), "consumers": str(_claimed_port(9466))}
     url = f"http://{LOOPBACK}:{port}"
     supervisor.export({"COLLECTOR_HOST": LOOPBACK, "COLLECTOR_PORT": str(port), "COLLECTOR_URL": url})

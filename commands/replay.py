@@ -91,6 +91,8 @@ def replay(
     """
     if hour and (first_hour or last_hour):
         raise click.UsageError("--hour is one hour; --from and --to are a range")
+    if first_hour and last_hour and last_hour < first_hour:
+        raise click.UsageError("--to is before --from")
     chosen = any((types, stages, hour, first_hour, last_hour, record_ids))
     if chosen and everything:
         raise click.UsageError("--all is every failed event; leave it out to choose")

@@ -1,6 +1,5 @@
 """Hours that lie in very many files, or in a very large one."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,11 +20,13 @@ from tests.faults.platform import Platform
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 TINY_FILES = 10_000
-# Some 130 MB of JSON in one file, more than the limit: what does not fit goes to disk, here as it would with 2 GB.
-LARGE_ROWS = 400_000
-LIMIT_BYTES = 128_000_000
+# Some 320 MB of JSON in one file, more than the limit: what does not fit goes to disk, here as it would with 2 GB.
+LARGE_ROWS = 1_000_000
+USERS = 5_000
+LIMIT_BYTES = 150_000_000
+ROW_GROUP_ROWS = 122_880
 # What a run may take more than an idle one. The limit is that of DuckDB's buffers: readers (some 50 KB for each Parquet
-# file) and writers take theirs on top. Without the limit the large file takes 100 MiB more.
+# file) and writers take theirs on top.
 MOST_MIB_TINY = 650
 MOST_MIB_LARGE = 450
 SCHEMA = arrow_schema(ENRICHED_LANDING)
@@ -44,14 +45,19 @@ def test_28_10_000_tiny_files_and_a_large_one(start_platform: Callable[..., Plat
     assert summary["raw"] == summary["enriched"] == summary["flattened"] == TINY_FILES + LARGE_ROWS
 
 
+# A process begins with the peak of the one that started it, so one that is small stands between.
+MEASURED = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", "commands", "materialize"], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def _peak_mib(platform: Platform) -> float:
     """The most memory that `./run materialize` ever held."""
-    command = (sys.executable, "-m", "commands", "materialize")
-    process = subprocess.Popen(command, env=platform.environment, cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status
-    assert status == 0
-    return usage.ru_maxrss / 1024
+    command = (sys.executable, "-c", MEASURED)
+    measured = subprocess.run(command, env=platform.environment, cwd=ROOT, capture_output=True, check=True)
+    return int(measured.stdout) / 1024
 
 
 def _land(platform: Platform, hour: datetime, count: int, rows_a_file: int) -> None:
@@ -65,14 +71,20 @@ def _land(platform: Platform, hour: datetime, count: int, rows_a_file: int) -> N
         last = first + rows_a_file
         lines = b"".join(_raw_line(moment, number) for number in range(first, last))
         (raw / f"landed-{first}.json.gz").write_bytes(gzip_bytes(lines))
-        pq.write_table(rows.slice(first, rows_a_file), enriched / f"landed-{first}.parquet", store_schema=False)
+        pq.write_table(
+            rows.slice(first, rows_a_file),
+            enriched / f"landed-{first}.parquet",
+            row_group_size=ROW_GROUP_ROWS,
+            store_schema=False,
+        )
 
 
 def _raw_line(moment: datetime, number: int) -> bytes:
     at = f"{moment:%Y-%m-%dT%H:%M:%S}.000000Z"
     event = (
-        f'{{"timestamp":"{at}","user_id":"20","pixel_id":"fytil06mrm","click_id":"{_identity(moment, number)}",'
-        f'"insertion_timestamp":"{at}","event_name":"Search","user_ip":"169.235.214.44"}}'
+        f'{{"timestamp":"{at}","user_id":"{number % USERS}","pixel_id":"fytil06mrm",'
+        f'"click_id":"{_identity(moment, number)}","insertion_timestamp":"{at}",'
+        f'"event_name":"Search","user_ip":"169.235.214.44"}}'
     )
     identity = _identity(moment, number)
     return f'{{"record_id":"{identity}","arrival_timestamp":"{at}","client_ip":null,"event":{event}}}\n'.encode()
@@ -87,12 +99,14 @@ def _rows(moment: datetime, count: int) -> pa.Table:
     at = moment.replace(tzinfo=None)
     identities = [_identity(moment, number) for number in range(count)]
     same: dict[str, Any] = {
-        "arrival_timestamp": at, "timestamp": at, "insertion_timestamp": at, "user_id": "20", "pixel_id": "fytil06mrm",
+        "arrival_timestamp": at, "timestamp": at, "insertion_timestamp": at, "pixel_id": "fytil06mrm",
         "event_name": "Search", "user_ip": "169.235.214.44", "name": "Semyon Ryan", "country": "US",
         "region": "California", "city": "Riverside", "enrichment_version": "1/test/test",
     }  # fmt: skip
-    columns = {
-        field.name: identities if field.name in ("record_id", "click_id") else [same.get(field.name)] * count
-        for field in SCHEMA
+    differ = {
+        "record_id": identities,
+        "click_id": identities,
+        "user_id": [str(number % USERS) for number in range(count)],
     }
+    columns = {field.name: differ.get(field.name) or [same.get(field.name)] * count for field in SCHEMA}
     return pa.table(columns, schema=SCHEMA)
