@@ -33,7 +33,7 @@ SETTINGS = {"CLICKSTREAM_TRUST_PAYLOAD_IP": "1", "CLICKSTREAM_DELIVERY_BUFFER_SE
 # A soak destroys what it can: whatever these name is somebody's.
 NOT_OURS = (
     "REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL", "COLLECTOR_URL", "CLICKSTREAM_LAKE", "CLICKSTREAM_API_KEYS",
-    "IPINFO_TOKEN",
+    "IPINFO_TOKEN", "IPINFO_URL", "CLICKSTREAM_REQUESTS_PER_SECOND",
 )  # fmt: skip
 TRAFFIC = SendOptions("", events=None, concurrency=8, bad=0.01, bad_stream=0.01, duplicates=0.02, late=0.02)
 WATCH_SECONDS = 0.1
