@@ -285,7 +285,8 @@ class RedisEventStream:
         """
         shards = self.list_shards()
         with _unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
-            since = round((self._redis.time()[0] - seconds) * 1000)
+            now, microseconds = self._redis.time()
+            since = round((now + microseconds / 1_000_000 - seconds) * 1000)
             for shard in shards:
                 pipe.xinfo_stream(self._key(shard))
                 pipe.xrange(self._key(shard), str(since), count=1)

@@ -198,11 +198,12 @@ def _initialise_mariadb(data: Path, user: list[str]) -> None:
     draft = data.with_name(f"{data.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    # Relative, because the script does not quote the folder, whose path may hold a blank.
+    # Relative, because the script does not quote the folder, whose path may hold a blank. Temporary files beside it: in
+    # a folder that is shared, a server that starts removes those of others.
     done = subprocess.run(
         ["mariadb-install-db", "--no-defaults", *user, f"--datadir=./{draft.name}", "--skip-test-db",
          "--skip-name-resolve", "--auth-root-authentication-method=normal"],
-        cwd=draft.parent, capture_output=True, text=True, check=False,
+        env=os.environ | {"TMPDIR": str(draft.parent)}, cwd=draft.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise SupervisorError(f"mariadb-install-db failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
