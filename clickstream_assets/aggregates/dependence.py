@@ -35,7 +35,7 @@ class FlattenedDays:
         self._modified = [state.st_mtime_ns for state in states]
         self._placed = [state.st_ctime_ns for state in states]
         self._newest_before: list[int] = [0, *accumulate(self._modified, max)]
-        self._sum_before: list[int] = [0, *accumulate(self._modified)]
+        self._sum_before: list[int] = [0, *accumulate(each + each // SECOND for each in self._modified)]
         self.days = [day for day, _ in groupby(self._hours, key=datetime.date)]
 
     def files(self, depends_on: Dependence, day: date) -> list[Path]:
