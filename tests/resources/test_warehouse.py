@@ -16,7 +16,8 @@ COLUMNS = (Column("key", "VARCHAR", "in front"), Column("text", "VARCHAR", "a te
 TABLE = Table("texts", "aggregated/texts", "csv", "day", "one row per text", COLUMNS)
 TEXTS = [
     "=1+1", "+A1", "-A1", "@x", "\t=x", "＝1", "'", "'=1", "plain", "a|b", 'say "hi"', "", "über", "line\nbreak", None,
-    "x,=1", "x;=1", "x\t=1", "x|=1", "x\n=1", 'x,"=1', "x,'=1", "',=1,'", '"=1"', "x,,=1;+A1;", " =1", "x; =1", "x, '=1",
+    "x,=1", "x;=1", "x\t=1", "x|=1", "x\n=1", 'x,"=1', "x,'=1", "',=1,'", '"=1"', "x,,=1;+A1;", " =1", "x; =1",
+    "x, '=1",
 ]  # fmt: skip
 
 
