@@ -2,7 +2,7 @@
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import msgspec
 import pybase64
 
 from clickstream_assets.enriched.enrich import Failure, enrich_records, milliseconds
-from clickstream_assets.enriched.raw import RAW_IDENTITIES, RawRecord, raw_records
+from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
 from clickstream_assets.failed.errors import ErrorLine, collect_failures
 from resources.lake import Lake
 from resources.warehouse import Source, Warehouse, sql_file
@@ -41,7 +41,7 @@ def heal(hour: datetime, lake: Lake, warehouse: Warehouse, open_look_ups: Callab
         for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), set(wanted)):
             rows, failures = enrich_records(records, look_ups)
             if rows.num_rows:
-                lake.publish(f"{landing_name(hour, 'heal', records)}.parquet", parquet_bytes(rows))
+                lake.publish(landing_name(hour, "heal", (record.record_id for record in records)), parquet_bytes(rows))
             keep_failures(hour, lake, failures)
         healed = Healed(healed.records + len(wanted), healed.first or wanted[:FEW])
         if len(wanted) < MOST_AT_ONCE:
@@ -67,19 +67,20 @@ def keep_failures(hour: datetime, lake: Lake, failures: Iterable[Failure]) -> No
     """Record failures where delivery would have: one error file a stage, named after the records in it."""
     for stage, some in groupby(sorted(failures, key=lambda failure: failure.stage), lambda failure: failure.stage):
         of_stage = list(some)
-        file = f"{_name(f'failed/{stage}', hour, 'heal', [failure.record for failure in of_stage])}.json.gz"
+        record_ids = [failure.record.record_id for failure in of_stage]
+        file = f"{_name(f'failed/{stage}', hour, 'heal', record_ids)}.json.gz"
         if not lake.path(file).exists():  # writing it once more would date the hour's arrivals by this repair
             lines = b"".join(msgspec.json.encode(_error_line(failure)) + b"\n" for failure in of_stage)
             lake.publish(file, gzip.compress(lines, mtime=0))
 
 
-def landing_name(hour: datetime, kind: str, records: Sequence[RawRecord]) -> str:
+def landing_name(hour: datetime, kind: str, record_ids: Iterable[str]) -> str:
     """What to call a landing file of records that delivery did not land: equal records, equal names."""
-    return _name(ENRICHED_LANDING.prefix, hour, kind, records)
+    return f"{_name(ENRICHED_LANDING.prefix, hour, kind, record_ids)}.parquet"
 
 
-def _name(prefix: str, hour: datetime, kind: str, records: Sequence[RawRecord]) -> str:
-    identities = hashlib.sha256("".join(sorted(record.record_id for record in records)).encode())
+def _name(prefix: str, hour: datetime, kind: str, record_ids: Iterable[str]) -> str:
+    identities = hashlib.sha256("".join(sorted(record_ids)).encode())
     return f"{hour_prefix(prefix, hour)}/{kind}-{identities.hexdigest()[:32]}"
 
 

@@ -5,7 +5,6 @@ which the seal prefers; all other rows keep what was looked up for them in their
 made from raw again by its next seal.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice
@@ -16,12 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.enrich import enrich_records
-from clickstream_assets.enriched.heal import MOST_AT_ONCE
+from clickstream_assets.enriched.heal import MOST_AT_ONCE, landing_name
 from clickstream_assets.enriched.raw import RawRecord, raw_records
 from clickstream_assets.ledger.balance import read_balances
 from resources.lake import Lake, partition_file
-from streaming.domain.layout import hour_prefix
-from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, EVENT_LEDGER, RAW_EVENTS
+from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, RAW_EVENTS
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
 
@@ -61,7 +59,7 @@ def repair(hour: datetime, lake: Lake, look_ups: Finder) -> Repaired:
         for records in raw_records(lake.list_hour(RAW_EVENTS.prefix, hour), some):
             fuller = _fuller(records, some, look_ups)
             if fuller.num_rows:
-                lake.publish(_copy(hour, fuller["record_id"].to_pylist()), parquet_bytes(fuller))
+                lake.publish(landing_name(hour, "repair", fuller["record_id"].to_pylist()), parquet_bytes(fuller))
                 filled += fuller.num_rows
             elif not filled:
                 return Repaired(count_degraded(hour, lake), 0)
@@ -87,8 +85,3 @@ def _degraded(hour: datetime, lake: Lake) -> Iterator[pa.RecordBatch]:
 
 def _failures(reasons: str | None) -> int:
     return (reasons or "").count(LOOKUP_FAILED)
-
-
-def _copy(hour: datetime, record_ids: list[str]) -> str:
-    identities = hashlib.sha256("".join(sorted(record_ids)).encode()).hexdigest()[:32]
-    return f"{hour_prefix(ENRICHED_LANDING.prefix, hour)}/repair-{identities}.parquet"

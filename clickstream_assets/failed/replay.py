@@ -202,7 +202,7 @@ def _enriched(hour: datetime, records: list[RawRecord], look_ups: Finder, lake: 
     messages = {failure.record.record_id: failure.message for failure in failures}
     passed = [record for record in records if record.record_id not in messages]
     if passed and not dry_run:
-        lake.publish(f"{landing_name(hour, 'replay', passed)}.parquet", parquet_bytes(rows))
+        lake.publish(landing_name(hour, "replay", (record.record_id for record in passed)), parquet_bytes(rows))
     judged = _judged([failure.record for failure in failures])
     return {record.record_id: None for record in passed} | {
         record_id: judged[record_id] or Fault(FailureType.PROCESSING_FAILED, "", message)

@@ -14,6 +14,7 @@ from commands.soak.strikes import Kind
 from commands.soak.target import POLL_SECONDS, Target
 from commands.soak.timetable import Planned, timetable
 from commands.soak.verdict import Finding, judge
+from commands.status import records_behind
 from streaming.edges.event_stream import StreamUnavailable
 from streaming.runtime.supervisor import QUICK_DEATH_SECONDS
 
@@ -112,7 +113,7 @@ class Campaign:
 
     def _behind(self) -> int | None:
         try:
-            return self.target.records_behind()
+            return records_behind(self.target.settings)
         except StreamUnavailable:
             return None
 

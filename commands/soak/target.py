@@ -15,7 +15,7 @@ import redis
 
 from commands.platform import dagster_environment
 from streaming.edges.event_stream import EventStream, StreamUnavailable
-from streaming.edges.redis_stream import Backlog, open_event_stream
+from streaming.edges.redis_stream import open_event_stream
 from streaming.runtime.health.report import CONSUMERS
 from streaming.runtime.supervisor import running_processes, running_system
 from streaming.settings import ROOT, Settings
@@ -47,7 +47,7 @@ class Target:
 
     def processes(self, *names: str) -> list[psutil.Process]:
         """Those of these services that run now."""
-        return [process for _, process in self._running() if _ in names]
+        return [process for name, process in self._running() if name in names]
 
     def signal(self, signum: signal.Signals, *names: str) -> None:
         """Send a signal to services, all at once."""
@@ -69,14 +69,6 @@ class Target:
             return self._oldest_age() < self.settings.delivery_buffer_seconds + PATIENCE_SECONDS
         except StreamUnavailable:
             return False
-
-    def records_behind(self) -> int:
-        """Records that some consumer of a stream has not done with.
-
-        Raises:
-            StreamUnavailable: the stream does not answer.
-        """
-        return sum(shard.records for shard in self._backlog())
 
     def put(self, records: Sequence[tuple[str, bytes]]) -> None:
         """Put records on the stream, whatever it takes."""
@@ -112,7 +104,8 @@ class Target:
                 yield identity.name, process
 
     def _oldest_age(self) -> float:
-        return max(shard.oldest_age_seconds for shard in self._backlog())
-
-    def _backlog(self) -> list[Backlog]:
-        return [shard for stream, consumer in self._consumers for shard in stream.backlog(consumer).values()]
+        return max(
+            shard.oldest_age_seconds
+            for stream, consumer in self._consumers
+            for shard in stream.backlog(consumer).values()
+        )

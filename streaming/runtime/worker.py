@@ -64,16 +64,7 @@ def delivery(settings: Settings) -> list[Consumer]:
     lake = LocalLake(settings.lake)
     function = _host("enrichment", enrichment.lambda_handler, settings)
     transform = Transform(function, EVENTS, settings.delivery_transform_bytes)
-    options = DeliveryOptions(
-        name=EVENTS,
-        table=ENRICHED_LANDING,
-        buffer_bytes=settings.delivery_buffer_bytes,
-        buffer_seconds=settings.delivery_buffer_seconds,
-        raw_prefix=RAW_EVENTS.prefix,
-        transform_errors="failed/enrichment",
-        conversion_errors="failed/delivery",
-        retention_seconds=settings.stream_retention_seconds,
-    )
+    options = events_options(settings)
     views = replace(
         options,
         name=HIGH_INTENT,
@@ -85,6 +76,20 @@ def delivery(settings: Settings) -> list[Consumer]:
         Consumer(DELIVERY, open_event_stream(settings, EVENTS), DeliveryStream(options, lake, transform).run),
         Consumer(DELIVERY, open_event_stream(settings, HIGH_INTENT), DeliveryStream(views, lake).run),
     ]
+
+
+def events_options(settings: Settings) -> DeliveryOptions:
+    """Where the events are delivered, and how often."""
+    return DeliveryOptions(
+        name=EVENTS,
+        table=ENRICHED_LANDING,
+        buffer_bytes=settings.delivery_buffer_bytes,
+        buffer_seconds=settings.delivery_buffer_seconds,
+        raw_prefix=RAW_EVENTS.prefix,
+        transform_errors="failed/enrichment",
+        conversion_errors="failed/delivery",
+        retention_seconds=settings.stream_retention_seconds,
+    )
 
 
 def consumers(settings: Settings) -> list[Consumer]:

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from threading import Event
 from typing import Any
 
-from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
 from streaming.edges.event_stream import EVENTS
 from streaming.edges.lake import LocalLake
 from streaming.edges.redis_stream import DELIVERY, open_event_stream
 from streaming.handlers import enrichment
-from streaming.runtime.delivery_stream import DeliveryOptions, DeliveryStream
+from streaming.runtime.delivery_stream import DeliveryStream
 from streaming.runtime.lambda_host import LambdaHost
 from streaming.runtime.transform import Transform
-from streaming.runtime.worker import Consumer, Worker
+from streaming.runtime.worker import Consumer, Worker, events_options
 from streaming.settings import load_settings
 
 
@@ -30,18 +29,8 @@ def main() -> None:
     settings = load_settings()
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    options = DeliveryOptions(
-        name=EVENTS,
-        table=ENRICHED_LANDING,
-        buffer_bytes=settings.delivery_buffer_bytes,
-        buffer_seconds=settings.delivery_buffer_seconds,
-        raw_prefix=RAW_EVENTS.prefix,
-        transform_errors="failed/enrichment",
-        conversion_errors="failed/delivery",
-        retention_seconds=settings.stream_retention_seconds,
-    )
     transform = Transform(LambdaHost("enrichment", crooked_handler, 60), EVENTS, settings.delivery_transform_bytes)
-    delivery = DeliveryStream(options, LocalLake(settings.lake), transform)
+    delivery = DeliveryStream(events_options(settings), LocalLake(settings.lake), transform)
     consumer = Consumer(DELIVERY, open_event_stream(settings, EVENTS), delivery.run)
     Worker([consumer], settings.lease_seconds, stop).run(lambda: None)
 
