@@ -1,17 +1,19 @@
-"""`./run query`: SQL on the catalog's tables."""
+"""`./run query`: SQL on the catalog's tables, one statement or a shell."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import duckdb
+import duckdb_cli
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,10 +27,14 @@ from rich.text import Text
 from clickstream_assets.catalog import CATALOGUED
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
-from resources.warehouse import FORMULA, NEUTRALISED, duckdb_limits
+from resources.warehouse import FORMULA, NEUTRALISED, duckdb_limits, quoted
 from streaming.settings import load_settings, make_home
 
 FORMATS = ("table", "csv", "json", "parquet")
+# The program itself: the script of its package would stay in between, and kill it at Ctrl-C.
+SHELL = Path(duckdb_cli.__file__).with_name("duckdb")
+HISTORY_FILE = "sql_history"
+IN_UTC = "SET TimeZone = 'UTC'"  # for now() and current_date: partitions are of UTC
 MOST_ROWS_SHOWN = 200
 LONGEST_VALUE_SHOWN = 200
 # Wide enough to tell what a table would like to take.
@@ -38,31 +44,36 @@ WIDTH = 120
 
 
 @click.command()
-@click.argument("sql")
+@click.argument("sql", required=False)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write to this file.")
-def query(sql: str, form: str, output: Path | None) -> None:
-    """Run SQL on the tables; `-` reads it from standard input.
+def query(sql: str | None, form: str, output: Path | None) -> None:
+    """Run SQL on the tables; `-` reads it from standard input. Without SQL, open DuckDB's shell on them.
 
     \b
+    ./run query
     ./run query "SELECT event_name, COUNT(*) FROM flattened_events GROUP BY 1"
     ./run query "SHOW TABLES"
+
+    The shell completes names with Tab, keeps its history in the home, cancels a statement at Ctrl-C and leaves at
+    Ctrl-D. It reads no ~/.duckdbrc; `.read ~/.duckdbrc` does.
 
     A table shows its first rows, one below the other with their values cut where it is wider than the terminal; the
     other formats write all of them, JSON one object a line. In CSV, text that a spreadsheet would take for a formula
     gets a quote in front.
     """
-    if form == "parquet" and output is None:
-        raise click.UsageError("--format parquet needs --output FILE")
-    if output is not None and not output.parent.is_dir():
-        raise click.UsageError(f"--output: there is no folder {output.parent}")
+    _check_usage(sql, form, output)
     statement = sys.stdin.read() if sql == "-" else sql
     settings = load_settings()
     make_home(settings.home)
     catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
-    catalog.refresh(CATALOGUED)
+    views = catalog.refresh(CATALOGUED).views
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
+    if statement is None:
+        _greet(views)
+        _become_shell(catalog.file, limits, settings.home / HISTORY_FILE)
     with duckdb.connect(catalog.file, read_only=True, config=limits) as connection, _explained(), _interruptible():
+        connection.execute(IN_UTC)
         relation = connection.sql(statement)
         if relation is None:
             raise click.ClickException("that statement has no rows to show")
@@ -70,6 +81,30 @@ def query(sql: str, form: str, output: Path | None) -> None:
             _show(relation, output)
         else:
             _write(relation.to_arrow_reader(), form, output)
+
+
+def _check_usage(sql: str | None, form: str, output: Path | None) -> None:
+    if sql is None and (form != "table" or output is not None):
+        raise click.UsageError("--format and --output need SQL")
+    if sql is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("without SQL this opens a shell, which needs a terminal; `-` reads SQL from a pipe")
+    if form == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output FILE")
+    if output is not None and not output.parent.is_dir():
+        raise click.UsageError(f"--output: there is no folder {output.parent}")
+
+
+def _greet(views: Sequence[str]) -> None:
+    width = shutil.get_terminal_size().columns
+    click.echo(click.wrap_text(f"Tables: {', '.join(sorted(views))}", width, subsequent_indent="  "))
+    click.echo("DESCRIBE <table> lists its columns, docs/tables.md explains them. Times are UTC. Ctrl-D leaves.\n")
+
+
+def _become_shell(catalog: Path, limits: Mapping[str, Any], history: Path) -> NoReturn:
+    """Replace this process by DuckDB's shell, so that signals and the exit status are its own."""
+    settings = "; ".join([IN_UTC, *(f"SET {name} = {quoted(str(value))}" for name, value in limits.items())])
+    environment = os.environ | {"DUCKDB_HISTORY": str(history)}
+    os.execve(SHELL, ["duckdb", "-readonly", "-no-init", "-cmd", settings, str(catalog)], environment)  # noqa: S606
 
 
 @contextmanager
