@@ -8,12 +8,12 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 import duckdb
-import duckdb_cli
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +32,7 @@ from streaming.settings import load_settings, make_home
 
 FORMATS = ("table", "csv", "json", "parquet")
 # The program itself: the script of its package would stay in between, and kill it at Ctrl-C.
-SHELL = Path(duckdb_cli.__file__).with_name("duckdb")
+SHELL = Path(str(files("duckdb_cli")), "duckdb")
 HISTORY_FILE = "sql_history"
 IN_UTC = "SET TimeZone = 'UTC'"  # for now() and current_date: partitions are of UTC
 MOST_ROWS_SHOWN = 200
