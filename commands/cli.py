@@ -24,7 +24,7 @@ COMMANDS = {
     "test": "Run linters, type checks and tests.",
     "lint": "Run linters and type checks.",
     "bench": "Measure speed and memory.",
-    "lock": "Resolve requirements.in into requirements.lock.",
+    "lock": "Resolve direct dependencies into hashed locks.",
 }
 
 
