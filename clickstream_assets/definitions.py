@@ -8,6 +8,7 @@ import dagster as dg
 from clickstream_assets.aggregates.assets import aggregate_assets
 from clickstream_assets.alerts import alert_sensor
 from clickstream_assets.catalog import catalog
+from clickstream_assets.customer_prices import customer_prices_asset
 from clickstream_assets.dead_runs import fail_dead_runs
 from clickstream_assets.enriched.assets import enriched_assets
 from clickstream_assets.failed.assets import failed_assets
@@ -50,6 +51,7 @@ def build_definitions(
             *failed_assets(partitions),
             *ledger_assets(partitions),
             *flattened_assets(partitions),
+            customer_prices_asset(partitions),
             *aggregate_assets(partitions),
             catalog,
         ],

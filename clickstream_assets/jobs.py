@@ -26,7 +26,9 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ),
     dg.define_asset_job(FLATTEN, ["flattened_events"], description="Hours of event time: one row per click."),
     dg.define_asset_job(
-        AGGREGATE, [aggregate.name for aggregate in AGGREGATES], description="Days of event time: all aggregates."
+        AGGREGATE,
+        ["customer_prices", *(aggregate.name for aggregate in AGGREGATES)],
+        description="Days of event time: all aggregates, and what they read beside flattened events.",
     ),
     dg.define_asset_job(REFRESH_USER_NAMES, ["user_names"], description="Customers' names into the cache."),
     dg.define_asset_job(

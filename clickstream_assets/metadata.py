@@ -23,7 +23,7 @@ _MARKDOWN = re.compile(r"[!-/:-@\[-`{-~]")
 
 def table_metadata(table: Table) -> Metadata:
     """What does not change from partition to partition: the declared columns and the table's grain."""
-    columns = [dg.TableColumn(each.name, each.type, each.description) for each in table.columns]
+    columns = [dg.TableColumn(each.name, each.type, each.comment) for each in table.columns]
     return {"dagster/column_schema": dg.TableSchema(columns), "grain": table.grain, "prefix": table.prefix}
 
 

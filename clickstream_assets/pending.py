@@ -65,9 +65,13 @@ def days(lake: Lake, changed: Collection[date] | None = None) -> dict[date, list
 
 
 def aggregate_ranges(behind: Mapping[date, Collection[Aggregate]]) -> dict[tuple[str, str], list[str]]:
-    """First and last day of each run that brings days up to date, and the names of the aggregates it works on."""
+    """First and last day of each run that brings days up to date, and the names of the assets it works on.
+
+    What an aggregate reads beside flattened events comes before it.
+    """
     ranges: dict[tuple[str, str], list[str]] = {}
     for aggregate in AGGREGATES:
         for first_and_last in day_ranges([day for day, some in behind.items() if aggregate in some], MOST_RUNS):
-            ranges.setdefault(first_and_last, []).append(aggregate.name)
+            names = [*(table.name for table in aggregate.also_reads), aggregate.name]
+            ranges.setdefault(first_and_last, []).extend(names)
     return ranges

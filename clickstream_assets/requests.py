@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from clickstream_assets import pending
-from clickstream_assets.aggregates.registry import Aggregate
+from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.partitions import hour_ranges, range_tags
 
 ONLY_PENDING = {"only_pending": True}
@@ -50,7 +50,8 @@ def aggregate_requests(
 ) -> Iterator[dg.RunRequest]:
     """A few runs that bring these aggregates of these days up to date and pass by what lies between them."""
     for first_and_last, names in pending.aggregate_ranges(behind).items():
-        yield from range_requests([first_and_last], because, names, attempt, dict.fromkeys(names, ONLY_PENDING))
+        told = {aggregate.name: ONLY_PENDING for aggregate in AGGREGATES if aggregate.name in names}
+        yield from range_requests([first_and_last], because, names, attempt, told)
 
 
 def is_running(job: str, instance: dg.DagsterInstance) -> bool:

@@ -150,4 +150,4 @@ def _column(table: Table, column: Column) -> str:
 def _comments(table: Table) -> Iterator[str]:
     yield f'COMMENT ON VIEW "{table.name}" IS {quoted(table.grain)}'
     for column in _all_columns(table):
-        yield f'COMMENT ON COLUMN "{table.name}"."{column.name}" IS {quoted(column.description)}'
+        yield f'COMMENT ON COLUMN "{table.name}"."{column.name}" IS {quoted(column.comment)}'

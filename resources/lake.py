@@ -5,14 +5,14 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import dagster as dg
 
-from streaming.domain.layout import hour_prefix
+from streaming.domain.layout import day_prefix, hour_prefix
 from streaming.domain.tables import Table
 from streaming.edges.lake import LocalLake
 
@@ -84,6 +84,11 @@ class LocalLakeResource(dg.ConfigurableResource[Lake]):
 def partition_file(table: Table, hour: datetime) -> str:
     """Where the one file of a table's hour lies: `flattened/year=…/hour=04/flattened_events.parquet`."""
     return f"{hour_prefix(table.prefix, hour)}/{table.name}.parquet"
+
+
+def day_file(table: Table, day: date) -> str:
+    """Where the one file of a table's day lies: `aggregated/events_by_type/date=2026-11-23/events_by_type.csv`."""
+    return f"{day_prefix(table.prefix, day.isoformat())}/{table.name}.{table.format}"
 
 
 def modified_at(path: Path) -> int:

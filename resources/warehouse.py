@@ -210,7 +210,8 @@ def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.D
     if source.table and source.table.format == "json":
         types = {column.name: column.type for column in source.table.columns}
         return connection.read_json(files, columns=types, format="newline_delimited")  # type: ignore[arg-type]  # takes lists
-    return connection.from_parquet(files)
+    by_day = source.table is not None and source.table.partition == "day"
+    return connection.from_parquet(files, hive_partitioning=by_day)
 
 
 def empty_select(table: Table) -> str:

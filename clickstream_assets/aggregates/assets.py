@@ -31,7 +31,10 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
         name=aggregate.name,
         description=f"{aggregate.description} {aggregate.grain.capitalize()}, unloaded as `|`-delimited CSV.",
         partitions_def=partitions.days,
-        deps=[dg.AssetDep("flattened_events", partition_mapping=SAME_PERIOD)],
+        deps=[
+            dg.AssetDep("flattened_events", partition_mapping=SAME_PERIOD),
+            *(table.name for table in aggregate.also_reads),
+        ],
         backfill_policy=SINGLE_RUN,
         output_required=False,
         pool=aggregate.name,

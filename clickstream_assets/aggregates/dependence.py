@@ -1,7 +1,7 @@
-"""What a day of an aggregate is made from: its own day of flattened events, its neighbours, or all history."""
+"""What a day of an aggregate is made from: its own day of flattened events, its neighbours, a month, or all history."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate, groupby
@@ -11,6 +11,7 @@ from resources.lake import Lake, partition_file
 from streaming.domain.tables import FLATTENED_EVENTS
 
 DAY = timedelta(days=1)
+MONTH = 29 * DAY
 SECOND = 1_000_000_000
 
 
@@ -19,6 +20,7 @@ class Dependence(StrEnum):
 
     DAY = "its day"
     NEIGHBOURS = "its day, the one before and the one after"
+    MONTH = "its day and the 29 before it"
     HISTORY = "its day and all before it"
 
 
@@ -35,22 +37,27 @@ class FlattenedDays:
         self._modified = [state.st_mtime_ns for state in states]
         self._placed = [state.st_ctime_ns for state in states]
         self._newest_before: list[int] = [0, *accumulate(self._modified, max)]
-        self._sum_before: list[int] = [0, *accumulate(each + each // SECOND for each in self._modified)]
+        self._sum_before: list[int] = [0, *accumulate(map(_mixed, self._modified))]
         self.days = [day for day, _ in groupby(self._hours, key=datetime.date)]
 
     def files(self, depends_on: Dependence, day: date) -> list[Path]:
         """The files that a day is made from."""
         return [self._file(hour) for hour in self._hours[self._span(depends_on, day)]]
 
-    def as_of(self, depends_on: Dependence, day: date) -> int:
+    def as_of(self, depends_on: Dependence, day: date, beside: Iterable[int] = ()) -> int:
         """What to date a day by, in nanoseconds since 1970: the second of the newest file that it is made from.
 
         The nanoseconds change with the date of any of these files: two writers may finish in another order than they
         began in, and a clock may be set back.
+
+        Args:
+            beside: the dates of other files that it is made from.
         """
         span = self._span(depends_on, day)
         newest: int = self._newest_before[span.stop] if span.start == 0 else max(self._modified[span], default=0)
         dates: int = self._sum_before[span.stop] - self._sum_before[span.start]
+        for each in beside:
+            newest, dates = max(newest, each), dates + _mixed(each)
         return newest - newest % SECOND + dates % SECOND
 
     def placed_after(self, moment: int, depends_on: Dependence, day: date) -> list[datetime]:
@@ -65,6 +72,8 @@ class FlattenedDays:
                 wanted = set(changed)
             case Dependence.NEIGHBOURS:
                 wanted = {day + step for day in changed for step in (-DAY, timedelta(0), DAY)}
+            case Dependence.MONTH:
+                wanted = {day + step * DAY for day in changed for step in range(MONTH // DAY + 1)}
             case Dependence.HISTORY:
                 first = min(changed, default=date.max)
                 return [day for day in self.days if day >= first]
@@ -76,6 +85,8 @@ class FlattenedDays:
                 first, last = day, day
             case Dependence.NEIGHBOURS:
                 first, last = day - DAY, day + DAY
+            case Dependence.MONTH:
+                first, last = day - MONTH, day
             case Dependence.HISTORY:
                 first, last = date.min, day
         return slice(
@@ -84,3 +95,8 @@ class FlattenedDays:
 
     def _file(self, hour: datetime) -> Path:
         return self._lake.path(partition_file(FLATTENED_EVENTS, hour))
+
+
+def _mixed(date_of_file: int) -> int:
+    """A file's date so that whole seconds, too, show in the nanoseconds of a sum."""
+    return date_of_file + date_of_file // SECOND

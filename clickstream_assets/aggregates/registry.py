@@ -3,28 +3,31 @@
 from dataclasses import dataclass
 
 from clickstream_assets.aggregates.dependence import Dependence
-from streaming.domain.tables import Column, Table
+from streaming.domain.tables import CUSTOMER_PRICES, Column, Table
 
-COUNTRY = Column("country", "VARCHAR", "ISO 3166-1 alpha-2 code, null where the place is unknown")
-REGION = Column("region", "VARCHAR", "region or state, null where unknown")
-CITY = Column("city", "VARCHAR", "city, null where unknown")
-EVENT_NAME = Column("event_name", "VARCHAR", "Search, ViewContent, AddToCart or Purchase")
-USER_ID = Column("user_id", "VARCHAR", "who acted, as the shop knows them")
-EVENTS = Column("events", "BIGINT", "events of the day")
-USERS = Column("users", "BIGINT", "distinct users of the day")
-REVENUE = Column("revenue", "DECIMAL(22,2)", "sum of the prices of purchases")
+
+@dataclass(frozen=True)
+class Measure(Column):
+    """A column that is measured. `over_days`: how SQL rolls days of it up; empty where days cannot tell it."""
+
+    over_days: str = ""
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One aggregate: what a row stands for, its keys, what is measured for each, and what a day of it depends on."""
+    """One aggregate: what a row stands for, its keys, what is measured for each, and what a day of it depends on.
+
+    `also_reads`: tables that a day of it reads beside flattened events, the day's partition of each.
+    """
 
     name: str
     grain: str
     description: str
     keys: tuple[Column, ...]
-    measures: tuple[Column, ...]
+    measures: tuple[Measure, ...]
+    example: str
     depends_on: Dependence = Dependence.DAY
+    also_reads: tuple[Table, ...] = ()
 
     @property
     def table(self) -> Table:
@@ -37,6 +40,36 @@ class Aggregate:
         return f"aggregates/{self.name}"
 
 
+def _sum(name: str, description: str, type: str = "BIGINT", unit: str = "") -> Measure:  # noqa: A002  as Column has it
+    return Measure(name, type, description, unit, f"SUM({name})")
+
+
+def _ratio(name: str, part: str, whole: str, description: str) -> Measure:
+    over_days = f"CAST(SUM({part}) AS DOUBLE) / NULLIF(SUM({whole}), 0)"
+    return Measure(name, "DOUBLE", f"{description}; null where there are none", "0 to 1", over_days)
+
+
+def _mean_degrees(name: str, description: str) -> Measure:
+    weight = f"NULLIF(SUM(CASE WHEN {name} IS NOT NULL THEN events END), 0)"
+    mean = f"CAST(SUM(CAST({name} AS DECIMAL(9,6)) * events) / {weight} AS DECIMAL(9,6))"
+    return Measure(name, "DOUBLE", description, "degrees", mean)
+
+
+COUNTRY = Column("country", "VARCHAR", "ISO 3166-1 alpha-2 code, null where the place is unknown")
+REGION = Column("region", "VARCHAR", "region or state, null where unknown")
+CITY = Column("city", "VARCHAR", "city, null where unknown")
+EVENT_NAME = Column("event_name", "VARCHAR", "Search, ViewContent, AddToCart or Purchase")
+HOUR = Column("hour", "TIMESTAMP", "start of the hour of event time", "UTC")
+USER_ID = Column("user_id", "VARCHAR", "who acted, as the shop knows them")
+EVENTS = _sum("events", "events of any kind")
+SEARCHES = _sum("searches", "Search events")
+VIEWS = _sum("views", "ViewContent events")
+ADD_TO_CARTS = _sum("add_to_carts", "AddToCart events")
+PURCHASES = _sum("purchases", "Purchase events")
+ACTIONS = (SEARCHES, VIEWS, ADD_TO_CARTS, PURCHASES)
+REVENUE = _sum("revenue", "sum of the prices of purchases", "DECIMAL(28,2)", "currency")
+USERS = Measure("users", "BIGINT", "distinct users of the day")
+
 AGGREGATES = (
     Aggregate(
         "events_by_type",
@@ -44,6 +77,7 @@ AGGREGATES = (
         "The ratio of event types: how often each action was taken.",
         (EVENT_NAME,),
         (EVENTS,),
+        "SELECT event_name, events FROM events_by_type_all_time ORDER BY events DESC",
     ),
     Aggregate(
         "events_by_country",
@@ -51,24 +85,48 @@ AGGREGATES = (
         "Where the events of each type came from.",
         (COUNTRY, EVENT_NAME),
         (EVENTS,),
+        "SELECT country, SUM(events) AS events FROM events_by_country_last_30_days GROUP BY country ORDER BY events DESC",
     ),
     Aggregate(
         "events_by_region",
         "one row per region and day of event time",
-        "Requests, users and revenue by region or state; its top ten are the busiest regions.",
+        "Requests, actions, users and revenue by region or state.",
         (COUNTRY, REGION),
-        (EVENTS, USERS, REVENUE),
+        (EVENTS, *ACTIONS, USERS, REVENUE),
+        "SELECT region, events, revenue FROM events_by_region_all_time WHERE country = 'US' ORDER BY events DESC",
     ),
     Aggregate(
         "events_by_city",
         "one row per city and day of event time",
-        "Requests by city, with the coordinates to draw them on a map.",
+        "Requests and actions by city, with the coordinates to draw them on a map.",
         (COUNTRY, REGION, CITY),
         (
             EVENTS,
-            Column("latitude", "DOUBLE", "degrees north, mean over the events"),
-            Column("longitude", "DOUBLE", "degrees east, mean over the events"),
+            *ACTIONS,
+            _mean_degrees("latitude", "to the north, mean over the events"),
+            _mean_degrees("longitude", "to the east, mean over the events"),
         ),
+        "SELECT city, latitude, longitude, events FROM events_by_city_last_30_days ORDER BY events DESC LIMIT 20",
+    ),
+    Aggregate(
+        "events_by_hour",
+        "one row per hour of event time and event name",
+        "Events and revenue over time.",
+        (HOUR, EVENT_NAME),
+        (EVENTS, REVENUE),
+        "SELECT hour, SUM(events) AS events, SUM(revenue) AS revenue FROM events_by_hour GROUP BY hour ORDER BY hour",
+    ),
+    Aggregate(
+        "top_regions",
+        "one row per rank, at most ten, and day of event time",
+        "The day's ten busiest regions, of those that are known; equal ones in the order of their names.",
+        (Column("rank", "BIGINT", "1 for the busiest"),),
+        (
+            Measure("country", "VARCHAR", "ISO 3166-1 alpha-2 code"),
+            Measure("region", "VARCHAR", "region or state"),
+            Measure("events", "BIGINT", "events of any kind"),
+        ),
+        "SELECT rank, region, events FROM top_regions WHERE date = CURRENT_DATE ORDER BY rank",
     ),
     Aggregate(
         "actions_by_customer",
@@ -76,16 +134,54 @@ AGGREGATES = (
         "What every customer did, one column per action.",
         (USER_ID,),
         (
-            Column("name", "VARCHAR", "the customer's full name, null where unknown"),
-            Column("searches", "BIGINT", "Search events"),
-            Column("views", "BIGINT", "ViewContent events"),
-            Column("add_to_carts", "BIGINT", "AddToCart events"),
-            Column("purchases", "BIGINT", "Purchase events"),
+            Measure("name", "VARCHAR", "the customer's full name, null where unknown", over_days="MAX(name)"),
+            *ACTIONS,
             EVENTS,
             REVENUE,
-            Column("first_seen", "TIMESTAMP", "the day's first event, UTC"),
-            Column("last_seen", "TIMESTAMP", "the day's last event, UTC"),
+            Measure("first_seen", "TIMESTAMP", "the first event", "UTC", "MIN(first_seen)"),
+            Measure("last_seen", "TIMESTAMP", "the last event", "UTC", "MAX(last_seen)"),
         ),
+        "SELECT name, purchases, revenue FROM actions_by_customer_all_time ORDER BY revenue DESC LIMIT 10",
+    ),
+    Aggregate(
+        "hourly_funnel",
+        "one row per hour of event time in which users first viewed something that day",
+        "From view to cart to purchase, in this order and on one day. A user counts once a day, in the hour of the "
+        "day's first ViewContent, so hours add up.",
+        (HOUR,),
+        (
+            _sum("viewers", "users whose first ViewContent of the day is of this hour"),
+            _sum("carters", "of these, users with an AddToCart then or later that day"),
+            _sum("buyers", "of these, users with a Purchase at or after their first such AddToCart that day"),
+            _ratio("view_to_cart", "carters", "viewers", "carters of all viewers"),
+            _ratio("cart_to_purchase", "buyers", "carters", "buyers of all carters"),
+            _ratio("conversion", "buyers", "viewers", "buyers of all viewers"),
+        ),
+        "SELECT date, SUM(viewers) AS viewers, SUM(carters) AS carters, SUM(buyers) AS buyers FROM hourly_funnel "
+        "GROUP BY date ORDER BY date",
+    ),
+    Aggregate(
+        "product_performance",
+        "one row per product and day of event time",
+        "How products are looked at, carted and bought. Events that name no product make a row whose product is null.",
+        (Column("product_id", "BIGINT", "the product, null where events name none"),),
+        (
+            VIEWS,
+            _sum("time_on_views", "time spent on the pages viewed", "DECIMAL(28,0)", "seconds"),
+            Measure(
+                "average_time_on_view",
+                "DOUBLE",
+                "time_on_views by views, null where there are none",
+                "seconds",
+                "CAST(SUM(time_on_views) AS DOUBLE) / NULLIF(SUM(views), 0)",
+            ),
+            ADD_TO_CARTS,
+            PURCHASES,
+            REVENUE,
+            EVENTS,
+        ),
+        "SELECT product_id, views, purchases, revenue FROM product_performance_last_30_days "
+        "ORDER BY revenue DESC LIMIT 10",
     ),
     Aggregate(
         "sessions",
@@ -93,16 +189,32 @@ AGGREGATES = (
         "Visits: a user's events without a pause of more than 30 minutes, at most 24 hours of them. Activity without "
         "such a pause is cut 24 hours after it began, and then at every midnight UTC. Over all days, every event is in "
         "one session.",
-        (USER_ID, Column("session_start", "TIMESTAMP", "the session's first event, UTC")),
+        (USER_ID, Column("session_start", "TIMESTAMP", "the session's first event", "UTC")),
         (
-            Column("session_end", "TIMESTAMP", "the session's last event, UTC"),
-            Column("duration_seconds", "BIGINT", "from the second of the first event to that of the last"),
-            Column("events", "BIGINT", "events of the session"),
-            Column("entry_action", "VARCHAR", "the first event's name; of events at one moment the lowest click_id's"),
-            Column("exit_action", "VARCHAR", "the last event's name; of events at one moment the highest click_id's"),
-            Column("converted", "BIGINT", "1 if the user bought something in the session, else 0"),
+            Measure("session_end", "TIMESTAMP", "the session's last event", "UTC"),
+            Measure("duration_seconds", "BIGINT", "from the second of the first event to that of the last", "seconds"),
+            Measure("events", "BIGINT", "events of the session"),
+            Measure("entry_action", "VARCHAR", "the first event's name; of events at one moment the lowest click_id's"),
+            Measure("exit_action", "VARCHAR", "the last event's name; of events at one moment the highest click_id's"),
+            Measure("converted", "BIGINT", "1 if the user bought something in the session, else 0"),
         ),
+        "SELECT date, COUNT(*) AS sessions, AVG(duration_seconds) AS seconds, AVG(converted) AS converted "
+        "FROM sessions GROUP BY date ORDER BY date",
         Dependence.NEIGHBOURS,
+    ),
+    Aggregate(
+        "daily_active_users",
+        "one row per day of event time",
+        "How many users are active, and how many of a month's come on a day.",
+        (),
+        (
+            USERS,
+            Measure("users_7_days", "BIGINT", "distinct users of the seven days that end with this one"),
+            Measure("users_30_days", "BIGINT", "distinct users of the thirty days that end with this one"),
+            Measure("stickiness", "DOUBLE", "users of all users_30_days", "0 to 1"),
+        ),
+        "SELECT date, users, users_30_days, stickiness FROM daily_active_users ORDER BY date",
+        Dependence.MONTH,
     ),
     Aggregate(
         "new_and_returning_users",
@@ -112,9 +224,39 @@ AGGREGATES = (
         (),
         (
             USERS,
-            Column("new_users", "BIGINT", "users whose first event ever is of this day"),
-            Column("returning_users", "BIGINT", "users who were seen on a day before"),
+            _sum("new_users", "users whose first event ever is of this day"),
+            Measure("returning_users", "BIGINT", "users who were seen on a day before"),
         ),
+        "SELECT date, new_users, returning_users FROM new_and_returning_users ORDER BY date",
         Dependence.HISTORY,
+    ),
+    Aggregate(
+        "cohort_retention",
+        "one row per week of users' first events, and day of event time",
+        "Who comes back: users by the week they were first seen and the weeks since. A user counts on the first of "
+        "their days in a week, so the days of a week add up to its distinct users.",
+        (
+            Column("cohort_week", "DATE", "Monday of the week of the users' first event ever", "UTC"),
+            Column("week", "BIGINT", "weeks since, 0 for the first", "weeks"),
+        ),
+        (_sum("users", "users of the cohort whose first event of this week is of this day"),),
+        "SELECT cohort_week, week, users FROM cohort_retention_all_time ORDER BY cohort_week, week",
+        Dependence.HISTORY,
+    ),
+    Aggregate(
+        "revenue_by_pixel",
+        "one row per pixel and day of event time",
+        "What the clicks of a pixel cost, by the price per click of the customers who acted, and what they brought in. "
+        "Prices are those recorded for the day in customer_prices.",
+        (Column("pixel_id", "VARCHAR", "the shop's tracking pixel that sent the events"),),
+        (
+            _sum("clicks", "events of any kind"),
+            _sum("priced_clicks", "of these, events of users who are customers"),
+            _sum("click_cost", "sum of the prices per click of the customers who acted", "DECIMAL(28,4)", "currency"),
+            PURCHASES,
+            REVENUE,
+        ),
+        "SELECT pixel_id, revenue, click_cost FROM revenue_by_pixel_last_30_days ORDER BY revenue DESC LIMIT 10",
+        also_reads=(CUSTOMER_PRICES,),
     ),
 )

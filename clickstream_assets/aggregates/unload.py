@@ -1,29 +1,37 @@
 """Unloading a day of an aggregate: one `|`-delimited CSV file with a header, as the article unloads it."""
 
 from datetime import date, datetime
+from pathlib import Path
 
 from clickstream_assets.aggregates.dependence import DAY, FlattenedDays
 from clickstream_assets.aggregates.registry import Aggregate
-from resources.lake import Lake, modified_at, written_at
+from resources.lake import Lake, day_file, modified_at, written_at
 from resources.warehouse import Source, Warehouse, sql_file
-from streaming.domain.layout import day_prefix
-from streaming.domain.tables import FLATTENED_EVENTS
+from streaming.domain.tables import FLATTENED_EVENTS, Table
+
+
+class NotRecordedError(Exception):
+    """A day lacks a partition of a table that an aggregate reads beside flattened events; the message names it."""
 
 
 def unload(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake, warehouse: Warehouse) -> int:
     """Write a day of an aggregate from what is flattened of the days it depends on; returns its rows.
 
     The file is dated by the partitions it was made from, which tells later whether it is up to date.
+
+    Raises:
+        NotRecordedError: what the aggregate reads beside flattened events is not there.
     """
     start = datetime.combine(day, datetime.min.time())
     sources = {"flattened_events": Source(FLATTENED_EVENTS, flattened.files(aggregate.depends_on, day))}
-    with lake.publishing(unloaded_file(aggregate, day), flattened.as_of(aggregate.depends_on, day)) as file:
+    sources |= {table.name: Source(table, [_recorded(table, day, lake)]) for table in aggregate.also_reads}
+    with lake.publishing(unloaded_file(aggregate, day), _as_of(aggregate, day, flattened, lake)) as file:
         return warehouse.unload(sql_file(aggregate.statement), [start, start + DAY], sources, file, aggregate.table)
 
 
 def unloaded_file(aggregate: Aggregate, day: date) -> str:
-    """Where a day of an aggregate lies: `aggregated/<name>/date=2026-11-23/<name>.csv`."""
-    return f"{day_prefix(aggregate.table.prefix, day.isoformat())}/{aggregate.name}.csv"
+    """Where a day of an aggregate lies."""
+    return day_file(aggregate.table, day)
 
 
 def unloaded_at(aggregate: Aggregate, day: date, lake: Lake) -> int:
@@ -32,5 +40,17 @@ def unloaded_at(aggregate: Aggregate, day: date, lake: Lake) -> int:
 
 
 def is_unloaded(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> bool:
-    """Whether a day of an aggregate was made from what is flattened now of the days it depends on."""
-    return modified_at(lake.path(unloaded_file(aggregate, day))) == flattened.as_of(aggregate.depends_on, day)
+    """Whether a day of an aggregate was made from what is there now of all that it is made from."""
+    return modified_at(lake.path(unloaded_file(aggregate, day))) == _as_of(aggregate, day, flattened, lake)
+
+
+def _as_of(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> int:
+    beside = (modified_at(lake.path(day_file(table, day))) for table in aggregate.also_reads)
+    return flattened.as_of(aggregate.depends_on, day, beside)
+
+
+def _recorded(table: Table, day: date, lake: Lake) -> Path:
+    file = lake.path(day_file(table, day))
+    if not file.exists():
+        raise NotRecordedError(f"{table.name} has nothing of {day}; materialize it for that day first")
+    return file

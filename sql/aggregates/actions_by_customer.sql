@@ -7,7 +7,7 @@ SELECT
   COUNT(CASE WHEN f.event_name = 'AddToCart' THEN 1 END) AS add_to_carts,
   COUNT(CASE WHEN f.event_name = 'Purchase' THEN 1 END) AS purchases,
   COUNT(*) AS events,
-  CAST(COALESCE(SUM(CASE WHEN f.event_name = 'Purchase' THEN f.price END), 0) AS DECIMAL(22,2)) AS revenue,
+  CAST(COALESCE(SUM(CASE WHEN f.event_name = 'Purchase' THEN f.price END), 0) AS DECIMAL(28,2)) AS revenue,
   MIN(f.event_timestamp) AS first_seen,
   MAX(f.event_timestamp) AS last_seen
 FROM flattened_events f

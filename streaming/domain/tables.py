@@ -13,11 +13,17 @@ Partition = Literal["hour", "day"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its SQL type, and what it means (with its unit)."""
+    """One column: its SQL type, what it means, and the unit it is in, where it has one."""
 
     name: str
     type: str
     description: str
+    unit: str = ""
+
+    @property
+    def comment(self) -> str:
+        """What it means, and its unit, in one text."""
+        return f"{self.description}, {self.unit}" if self.unit else self.description
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ EVENT_COLUMNS = (
     Column("user_id", "VARCHAR", "who acted, as the shop knows them"),
     Column("pixel_id", "VARCHAR", "the shop's tracking pixel that sent the event"),
     Column("click_id", "VARCHAR", "identity of the event; copies of one event share it"),
-    Column("insertion_timestamp", "TIMESTAMP", "when the client queued the event, UTC"),
+    Column("insertion_timestamp", "TIMESTAMP", "when the client queued the event", "UTC"),
     Column("event_name", "VARCHAR", "Search, ViewContent, AddToCart or Purchase"),
     Column("user_ip", "VARCHAR", "address the place was looked up for"),
 )
@@ -49,8 +55,8 @@ PLACE_AND_NAME_COLUMNS = (
     Column("country", "VARCHAR", "ISO 3166-1 alpha-2 code of the country of user_ip"),
     Column("region", "VARCHAR", "region or state of user_ip"),
     Column("city", "VARCHAR", "city of user_ip"),
-    Column("latitude", "DOUBLE", "degrees north"),
-    Column("longitude", "DOUBLE", "degrees east"),
+    Column("latitude", "DOUBLE", "of the place, to the north", "degrees"),
+    Column("longitude", "DOUBLE", "of the place, to the east", "degrees"),
     Column(
         "missing_reasons", "VARCHAR", "why name or place is null, such as 'name:unknown_user'; sorted, comma-joined"
     ),
@@ -59,13 +65,13 @@ PLACE_AND_NAME_COLUMNS = (
 )
 DELIVERY_COLUMNS = (
     Column("record_id", "VARCHAR", "identity of the delivery: 32 lower-case hex digits"),
-    Column("arrival_timestamp", "TIMESTAMP", "when the edge accepted the record, UTC"),
+    Column("arrival_timestamp", "TIMESTAMP", "when the edge accepted the record", "UTC"),
 )
 DETAIL_COLUMNS = (
-    Column("time_on_data", "BIGINT", "seconds spent on the page"),
-    Column("percent_viewed", "DOUBLE", "share of the page that was seen, 0 to 100"),
+    Column("time_on_data", "BIGINT", "time spent on the page", "seconds"),
+    Column("percent_viewed", "DOUBLE", "share of the page that was seen", "percent"),
     Column("product_id", "BIGINT", "the product that was looked at, carted or bought"),
-    Column("price", "DECIMAL(18,2)", "the product's price"),
+    Column("price", "DECIMAL(18,2)", "the product's price", "currency"),
 )
 ADDITIONAL_DATA = Column(
     "additional_data",
@@ -75,7 +81,7 @@ ADDITIONAL_DATA = Column(
 
 _ENRICHED_COLUMNS = (
     *DELIVERY_COLUMNS,
-    Column("timestamp", "TIMESTAMP", "event time, UTC"),
+    Column("timestamp", "TIMESTAMP", "event time", "UTC"),
     *EVENT_COLUMNS,
     ADDITIONAL_DATA,
     *PLACE_AND_NAME_COLUMNS,
@@ -109,7 +115,7 @@ FAILED_EVENTS = Table(
     (
         *DELIVERY_COLUMNS,
         Column("state", "VARCHAR", "failed; replayed with success; enriched all the same, by a later delivery"),
-        Column("replayed_at", "TIMESTAMP", "when a replay succeeded, UTC"),
+        Column("replayed_at", "TIMESTAMP", "when a replay succeeded", "UTC"),
         Column("type", "VARCHAR", "failure type, such as schema_violation"),
         Column("stage", "VARCHAR", "where it failed: enrichment, delivery, or a consumer's name"),
         Column("field", "VARCHAR", "JSON pointer of the first fault, empty for the whole event"),
@@ -129,7 +135,7 @@ REPLAYS = Table(
     (
         *DELIVERY_COLUMNS,
         Column("stage", "VARCHAR", "where it had failed"),
-        Column("replayed_at", "TIMESTAMP", "when a replay first had this outcome, UTC"),
+        Column("replayed_at", "TIMESTAMP", "when a replay first had this outcome", "UTC"),
         Column("outcome", "VARCHAR", "passed or failed"),
         Column("type", "VARCHAR", "failure type, null where it passed"),
         Column("field", "VARCHAR", "JSON pointer of the first fault, null where it passed"),
@@ -144,7 +150,7 @@ EVENT_LEDGER = Table(
     "hour",
     "one row per hour of arrival",
     (
-        Column("arrival_hour", "TIMESTAMP", "start of the hour, UTC"),
+        Column("arrival_hour", "TIMESTAMP", "start of the hour", "UTC"),
         Column("state", "VARCHAR", "open, balanced or red"),
         Column("raw_records", "BIGINT", "distinct record_ids in raw"),
         Column("enriched_records", "BIGINT", "distinct record_ids in enriched"),
@@ -172,7 +178,7 @@ LEDGER_DEFICITS = Table(
     "hour",
     "one row per record_id that keeps an hour of arrival from balancing",
     (
-        Column("arrival_hour", "TIMESTAMP", "start of the hour, UTC"),
+        Column("arrival_hour", "TIMESTAMP", "start of the hour", "UTC"),
         Column("record_id", "VARCHAR", "identity of the delivery"),
         Column(
             "side", "VARCHAR", "missing: in raw and in neither enriched nor failed; unknown: in these and not in raw"
@@ -186,11 +192,22 @@ FLATTENED_EVENTS = Table(
     "hour",
     "one row per click_id, by hour of event time",
     (
-        Column("event_timestamp", "TIMESTAMP", "event time, UTC"),
+        Column("event_timestamp", "TIMESTAMP", "event time", "UTC"),
         *EVENT_COLUMNS,
         *DETAIL_COLUMNS,
         *PLACE_AND_NAME_COLUMNS,
         *DELIVERY_COLUMNS,
+    ),
+)
+CUSTOMER_PRICES = Table(
+    "customer_prices",
+    "customer_prices",
+    "parquet",
+    "day",
+    "one row per customer and day, as MySQL had it when the day was last recorded",
+    (
+        Column("customer_id", "BIGINT", "the user_id of events, as a number"),
+        Column("price_per_click", "DECIMAL(10,4)", "what one click of this customer costs", "currency"),
     ),
 )
 HIGH_INTENT_VIEWS = Table(
@@ -201,13 +218,13 @@ HIGH_INTENT_VIEWS = Table(
     "one row per ViewContent with percent_viewed above 60, as delivered",
     (
         *DELIVERY_COLUMNS,
-        Column("event_timestamp", "TIMESTAMP", "event time, UTC"),
+        Column("event_timestamp", "TIMESTAMP", "event time", "UTC"),
         Column("user_id", "VARCHAR", "who acted"),
         Column("click_id", "VARCHAR", "identity of the event"),
         Column("event_name", "VARCHAR", "always ViewContent"),
-        Column("percent_viewed", "DECIMAL(5,2)", "share of the page that was seen, above 60"),
+        Column("percent_viewed", "DECIMAL(5,2)", "share of the page that was seen, above 60", "percent"),
         Column("product_id", "BIGINT", "the product that was looked at"),
-        Column("price", "DECIMAL(18,2)", "the product's price"),
+        Column("price", "DECIMAL(18,2)", "the product's price", "currency"),
     ),
 )
 
@@ -222,6 +239,7 @@ TABLES = {
         EVENT_LEDGER,
         LEDGER_DEFICITS,
         FLATTENED_EVENTS,
+        CUSTOMER_PRICES,
         HIGH_INTENT_VIEWS,
     )
 }

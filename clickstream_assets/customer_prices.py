@@ -1,0 +1,86 @@
+"""Asset `customer_prices`: prices per click as they were on a day, so that what it cost can be computed again."""
+
+import io
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pymysql
+
+from clickstream_assets.freshness import DAILY
+from clickstream_assets.metadata import parquet_preview, table_metadata
+from clickstream_assets.partitions import SINGLE_RUN, Partitions, day_of_key
+from resources.lake import Lake, day_file
+from streaming.domain.tables import CUSTOMER_PRICES
+from streaming.edges.parquet import arrow_schema
+from streaming.edges.users_db import Customer, UsersDb
+
+
+def customer_prices_asset(partitions: Partitions) -> dg.AssetsDefinition:
+    """The prices of each day."""
+
+    @dg.asset(
+        partitions_def=partitions.days,
+        deps=["customers"],
+        backfill_policy=SINGLE_RUN,
+        pool="customer_prices",
+        group_name="aggregates",
+        kinds={"parquet", "mysql"},
+        owners=["team:analytics"],
+        freshness_policy=DAILY,
+        metadata=table_metadata(CUSTOMER_PRICES),
+    )
+    def customer_prices(
+        context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], users_db: dg.ResourceParam[UsersDb]
+    ) -> None:
+        """Every customer's price per click, as recorded for the day from MySQL.
+
+        Written anew while the day goes on, and kept afterwards. A day that is over and was never recorded gets the
+        prices of now, once. MySQL is asked only where something is to be recorded.
+        """
+        days = [day_of_key(key) for key in context.partition_keys]
+        record_prices(days, datetime.now(UTC).date(), lake, users_db)
+        for day in days:
+            file = lake.path(day_file(CUSTOMER_PRICES, day))
+            told = {"dagster/row_count": pq.read_metadata(file).num_rows, "preview": parquet_preview(file)}
+            context.add_asset_metadata(told, partition_key=day.isoformat())
+
+    return customer_prices
+
+
+def record_prices(days: Iterable[date], today: date, lake: Lake, users_db: UsersDb) -> list[date]:
+    """Record the prices of now for those days that have none, and for those that are not over; returns which changed.
+
+    Raises:
+        dagster.Failure: there is something to record, and MySQL cannot be read.
+    """
+    due = [day for day in days if day >= today or not lake.path(day_file(CUSTOMER_PRICES, day)).exists()]
+    if not due:
+        return []
+    try:
+        prices = _parquet(users_db.all_customers())
+    except pymysql.MySQLError as error:
+        raise dg.Failure(f"prices of {len(due)} days are to be recorded, and MySQL cannot be read: {error}") from error
+    changed = [day for day in due if _content(day, lake) != prices]
+    for day in changed:
+        lake.publish(day_file(CUSTOMER_PRICES, day), prices)
+    return changed
+
+
+def _content(day: date, lake: Lake) -> bytes | None:
+    file = lake.path(day_file(CUSTOMER_PRICES, day))
+    return file.read_bytes() if file.exists() else None
+
+
+def _parquet(customers: Iterable[Customer]) -> bytes:
+    rows = [(customer.customer_id, customer.price_per_click) for customer in customers]
+    columns = zip(*rows, strict=True) if rows else ((), ())
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
+    written = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA), written, compression="zstd")
+    return written.getvalue()
+
+
+_SCHEMA = arrow_schema(CUSTOMER_PRICES)
