@@ -3,10 +3,12 @@
 import dagster as dg
 
 from clickstream_assets.aggregates.registry import AGGREGATES
-from resources.catalog import Catalog
+from clickstream_assets.aggregates.rolled_up import rolled_up
+from resources.catalog import Catalog, View
 from streaming.domain.tables import TABLES, Table
 
 CATALOGUED: tuple[Table, ...] = (*TABLES.values(), *(aggregate.table for aggregate in AGGREGATES))
+ROLLED_UP: tuple[View, ...] = tuple(view for aggregate in AGGREGATES for view in rolled_up(aggregate))
 
 
 @dg.asset(
@@ -18,5 +20,5 @@ CATALOGUED: tuple[Table, ...] = (*TABLES.values(), *(aggregate.table for aggrega
 )
 def catalog(catalog_database: dg.ResourceParam[Catalog]) -> dg.MaterializeResult[None]:
     """A DuckDB file with a view per table, for any tool to open; columns and their meaning as declared."""
-    refreshed = catalog_database.refresh(CATALOGUED)
+    refreshed = catalog_database.refresh(CATALOGUED, ROLLED_UP)
     return dg.MaterializeResult(metadata={"views": refreshed.views, "without_files": refreshed.empty})

@@ -24,7 +24,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from clickstream_assets.catalog import CATALOGUED
+from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from resources.warehouse import FORMULA, NEUTRALISED, duckdb_limits, quoted
@@ -67,7 +67,7 @@ def query(sql: str | None, form: str, output: Path | None) -> None:
     settings = load_settings()
     make_home(settings.home)
     catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
-    views = catalog.refresh(CATALOGUED).views
+    views = catalog.refresh(CATALOGUED, ROLLED_UP).views
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
     if statement is None:
         _greet(views)

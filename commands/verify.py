@@ -14,7 +14,7 @@ from rich.table import Table
 
 from clickstream_assets import pending
 from clickstream_assets.aggregates.registry import AGGREGATES, EVENTS
-from clickstream_assets.catalog import CATALOGUED
+from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from resources.warehouse import duckdb_limits, sql_file
@@ -72,7 +72,7 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
     make_home(settings.home)
     behind = Behind([], []) if with_open else Behind(pending.event_hours(lake), list(pending.days(lake)))
     catalog = DuckDBCatalog(settings.home / "catalog.duckdb", lake)
-    catalog.refresh(CATALOGUED)
+    catalog.refresh(CATALOGUED, ROLLED_UP)
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
     with duckdb.connect(catalog.file, read_only=True, config=limits) as connection:
         connection.execute("SET enable_progress_bar = false")

@@ -35,11 +35,20 @@ class CatalogRefresh(NamedTuple):
     empty: list[str]
 
 
+class View(NamedTuple):
+    """A SELECT over tables that the catalog keeps under a name, and what its columns mean."""
+
+    name: str
+    grain: str
+    columns: tuple[Column, ...]
+    select: str
+
+
 class Catalog(Protocol):
     """A database that knows every table."""
 
-    def refresh(self, tables: Sequence[Table]) -> CatalogRefresh:
-        """Bring the catalog up to date with these tables."""
+    def refresh(self, tables: Sequence[Table], views: Sequence[View] = ()) -> CatalogRefresh:
+        """Bring the catalog up to date with these tables, and the views over them."""
 
 
 class DuckDBCatalog:
@@ -49,20 +58,23 @@ class DuckDBCatalog:
         self.file = file
         self._lake = lake
 
-    def refresh(self, tables: Sequence[Table]) -> CatalogRefresh:
+    def refresh(self, tables: Sequence[Table], views: Sequence[View] = ()) -> CatalogRefresh:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         staged = self.file.with_name(f".{self.file.name}.{os.urandom(4).hex()}")
         try:
             with duckdb.connect(staged) as connection:
-                for table in tables:
-                    connection.execute(f'CREATE VIEW "{table.name}" AS {self._select(table)}')
-                    for comment in _comments(table):
+                for view in (*map(self._view, tables), *views):
+                    connection.execute(f'CREATE VIEW "{view.name}" AS {view.select}')
+                    for comment in _comments(view):
                         connection.execute(comment)
             staged.replace(self.file)
         finally:
             staged.unlink(missing_ok=True)
         empty = [table.name for table in tables if not self._has_files(table)]
-        return CatalogRefresh([table.name for table in tables], empty)
+        return CatalogRefresh([each.name for each in (*tables, *views)], empty)
+
+    def _view(self, table: Table) -> View:
+        return View(table.name, table.grain, _all_columns(table), self._select(table))
 
     def _select(self, table: Table) -> str:
         live = table == ENRICHED_EVENTS and self._has_files(ENRICHED_LANDING)
@@ -147,7 +159,7 @@ def _column(table: Table, column: Column) -> str:
     return f'"{column.name}"'
 
 
-def _comments(table: Table) -> Iterator[str]:
-    yield f'COMMENT ON VIEW "{table.name}" IS {quoted(table.grain)}'
-    for column in _all_columns(table):
-        yield f'COMMENT ON COLUMN "{table.name}"."{column.name}" IS {quoted(column.comment)}'
+def _comments(view: View) -> Iterator[str]:
+    yield f'COMMENT ON VIEW "{view.name}" IS {quoted(view.grain)}'
+    for column in view.columns:
+        yield f'COMMENT ON COLUMN "{view.name}"."{column.name}" IS {quoted(column.comment)}'

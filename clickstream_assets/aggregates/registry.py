@@ -85,7 +85,8 @@ AGGREGATES = (
         "Where the events of each type came from.",
         (COUNTRY, EVENT_NAME),
         (EVENTS,),
-        "SELECT country, SUM(events) AS events FROM events_by_country_last_30_days GROUP BY country ORDER BY events DESC",
+        "SELECT country, SUM(events) AS events FROM events_by_country_last_30_days "
+        "GROUP BY country ORDER BY events DESC",
     ),
     Aggregate(
         "events_by_region",
