@@ -1,6 +1,7 @@
 """Fixtures every test may use: real Redis and MariaDB servers, one set per test session, emptied for each test."""
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -29,6 +30,9 @@ settings.register_profile(
     database=None if _IN_CI else settings.get_profile("default").database,
 )
 settings.load_profile("clickstream")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
