@@ -21,6 +21,8 @@ from streaming.domain.validation import MAX_CLOCK_SKEW
 
 FEW = 5
 
+# What ledgers of earlier releases do not have. An hour without a version is flattened anew once its ledger has one.
+_NOT_COUNTED: dict[str, Any] = {"conflicting_clicks": 0, "conflict_examples": [], "degraded_records": 0}
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -100,7 +102,7 @@ def first_deficits(hour: datetime, lake: Lake) -> dict[str, list[str]]:
 
 
 def read_balances(files: Iterable[Path]) -> list[Balance]:
-    """The rows of ledger files."""
+    """The rows of ledger files, also of earlier and later releases: columns they lack count nothing."""
     balances = []
     for file in files:
         with pq.ParquetFile(file) as ledger:  # opened once: it may be replaced meanwhile
@@ -191,10 +193,11 @@ def _partition(table: Table, hour: datetime, lake: Lake) -> Source:
 
 def _balance(row: dict[str, Any]) -> Balance:
     touched = [
-        TouchedHour(hour["event_hour"].replace(tzinfo=UTC), hour["events"], hour["version"])
-        for hour in row.pop("touched_event_hours")
+        TouchedHour(hour["event_hour"].replace(tzinfo=UTC), hour["events"], hour.get("version", ""))
+        for hour in row["touched_event_hours"]
     ]
-    return Balance(**row | {"arrival_hour": row["arrival_hour"].replace(tzinfo=UTC)}, touched_event_hours=touched)
+    found = _NOT_COUNTED | {name: row[name] for name in Balance._fields if name in row}
+    return Balance(**found | {"arrival_hour": row["arrival_hour"].replace(tzinfo=UTC), "touched_event_hours": touched})
 
 
 def _naive(moment: datetime) -> datetime:
