@@ -15,7 +15,7 @@ from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.dead_runs import fail_dead
 from clickstream_assets.definitions import build_definitions, local_resources
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
-from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, SETTLE
+from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
 from clickstream_assets.partitions import Partitions, hour_key, hour_ranges
 from clickstream_assets.requests import aggregate_requests, flatten_requests, range_requests
 from resources.event_stream import DeliveryProgress
@@ -50,6 +50,7 @@ class CatchUp:
         self._run(SETTLE, range_requests(settled, _BECAUSE))
         self._run(FLATTEN, flatten_requests(self._known(pending.event_hours(lake)), _BECAUSE))
         self._run(AGGREGATE, aggregate_requests(pending.days(lake), _BECAUSE))
+        self._run(REPORT, [dg.RunRequest()])
         self._run(REFRESH_CATALOG, [dg.RunRequest()])
 
     def _run(self, job: str, requests: Iterable[dg.RunRequest]) -> None:

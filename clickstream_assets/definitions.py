@@ -19,6 +19,7 @@ from clickstream_assets.jobs import JOBS
 from clickstream_assets.last_access import last_access
 from clickstream_assets.ledger.assets import ledger_assets
 from clickstream_assets.partitions import Partitions
+from clickstream_assets.reports.assets import latest_search_by_user, one_row_per_user_who_searched
 from clickstream_assets.schedules import SCHEDULES
 from clickstream_assets.sensors import sensors
 from resources.catalog import DuckDBCatalogResource
@@ -53,9 +54,10 @@ def build_definitions(
             *flattened_assets(partitions),
             customer_prices_asset(partitions),
             *aggregate_assets(partitions),
+            latest_search_by_user,
             catalog,
         ],
-        asset_checks=[latest_hours_are_present],
+        asset_checks=[latest_hours_are_present, one_row_per_user_who_searched],
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=[*sensors(partitions), alert_sensor(settings), fail_dead_runs],

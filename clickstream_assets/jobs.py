@@ -15,6 +15,7 @@ FLATTEN = "flatten"
 AGGREGATE = "aggregate"
 REFRESH_USER_NAMES = "refresh_user_names"
 REBUILD_CACHE = "rebuild_cache"
+REPORT = "report"
 REFRESH_CATALOG = "refresh_catalog"
 
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
@@ -36,6 +37,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
         ["user_names", "last_access"],
         description="Names from MySQL and last access from enriched events, into a cache that was wiped.",
     ),
+    dg.define_asset_job(REPORT, ["latest_search_by_user"], description="Reports over lake, Redis and MySQL."),
     repair_degraded_hours,
     replay_failed_events,
     sweep_leftovers,

@@ -8,7 +8,7 @@ import dagster as dg
 from clickstream_assets import pending
 from clickstream_assets.enriched.assets import repair_degraded_hours
 from clickstream_assets.enriched.repair import degraded_hours
-from clickstream_assets.jobs import AGGREGATE, BALANCE, REFRESH_CATALOG, REFRESH_USER_NAMES, SETTLE
+from clickstream_assets.jobs import AGGREGATE, BALANCE, REFRESH_CATALOG, REFRESH_USER_NAMES, REPORT, SETTLE
 from clickstream_assets.partitions import hour_ranges, shown
 from clickstream_assets.requests import BECAUSE, aggregate_requests, is_running, range_requests
 from clickstream_assets.sweep import sweep_leftovers
@@ -67,6 +67,9 @@ compare_user_names = dg.ScheduleDefinition(
 refresh_catalog = dg.ScheduleDefinition(
     name="refresh_catalog_often", job_name=REFRESH_CATALOG, cron_schedule="*/10 * * * *", default_status=RUNNING
 )
+report_hourly = dg.ScheduleDefinition(
+    name="report_hourly", job_name=REPORT, cron_schedule="25 * * * *", default_status=RUNNING
+)
 sweep_hourly = dg.ScheduleDefinition(
     name="sweep_leftovers_hourly", job=sweep_leftovers, cron_schedule="41 * * * *", default_status=RUNNING
 )
@@ -79,5 +82,6 @@ SCHEDULES = [
     repair_recent_hours,
     refresh_user_names,
     compare_user_names,
+    report_hourly,
     refresh_catalog,
 ]

@@ -107,7 +107,8 @@ class DuckDBCatalog:
     def _reader(self, table: Table) -> str:
         keys = ", ".join(f"{key.name}: {key.type}" for key in _keys(table))
         types = ", ".join(f"'{column.name}': '{column.type}'" for column in table.columns)
-        hive = f"filename = true, hive_partitioning = true, hive_types = {{{keys}}}"
+        hive = "filename = true, "
+        hive += f"hive_partitioning = true, hive_types = {{{keys}}}" if keys else "hive_partitioning = false"
         match table.format:
             case "parquet":
                 return f"read_parquet({self._files(table)}, {hive})"
@@ -137,7 +138,7 @@ class DuckDBCatalogResource(dg.ConfigurableResource[DuckDBCatalog]):
 
 
 def _keys(table: Table) -> tuple[Column, ...]:
-    return HOUR_KEYS if table.partition == "hour" else DAY_KEYS
+    return {"hour": HOUR_KEYS, "day": DAY_KEYS, None: ()}[table.partition]
 
 
 def _all_columns(table: Table) -> tuple[Column, ...]:
@@ -145,8 +146,8 @@ def _all_columns(table: Table) -> tuple[Column, ...]:
 
 
 def _pattern(table: Table) -> str:
-    folders = "/".join(f"{key.name}=*" for key in _keys(table))
-    return f"{table.prefix}/{folders}/[!.]*"
+    folders = (f"{key.name}=*" for key in _keys(table))
+    return "/".join((table.prefix, *folders, "[!.]*"))
 
 
 def _nothing(column: Column) -> str:

@@ -28,12 +28,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the lake. `prefix` is its folder; `partition` the width of its Hive partitions."""
+    """One table of the lake. `prefix` is its folder; `partition` the width of its Hive partitions, None: one file."""
 
     name: str
     prefix: str
     format: FileFormat
-    partition: Partition
+    partition: Partition | None
     grain: str
     columns: tuple[Column, ...]
 
@@ -227,6 +227,29 @@ HIGH_INTENT_VIEWS = Table(
         Column("price", "DECIMAL(18,2)", "the product's price", "currency"),
     ),
 )
+LATEST_SEARCH_BY_USER = Table(
+    "latest_search_by_user",
+    "reports/latest_search_by_user",
+    "parquet",
+    None,
+    "one row per user who ever searched",
+    (
+        Column("user_id", "VARCHAR", "who searched, as the shop knows them"),
+        Column("name", "VARCHAR", "the customer's full name as MySQL has it now, null where it has none"),
+        Column("location", "VARCHAR", "city, region and country of the last access, null where unknown"),
+        Column("event_name", "VARCHAR", "always Search"),
+        Column("last_search", "TIMESTAMP", "event time of the user's last Search", "UTC"),
+        Column(
+            "last_access", "TIMESTAMP", "event time of the user's last event of any kind as Redis has it now", "UTC"
+        ),
+        Column(
+            "price_per_click",
+            "DECIMAL(10,4)",
+            "what one click of this customer costs, null where MySQL has none",
+            "currency",
+        ),
+    ),
+)
 
 TABLES = {
     table.name: table
@@ -241,5 +264,6 @@ TABLES = {
         FLATTENED_EVENTS,
         CUSTOMER_PRICES,
         HIGH_INTENT_VIEWS,
+        LATEST_SEARCH_BY_USER,
     )
 }

@@ -64,8 +64,8 @@ return moved
 _LAST_ACCESSES = """
 local found = {}
 for i, user_id in ipairs(cmsgpack.unpack(ARGV[1])) do
-    local seen = redis.call('HMGET', 'user:' .. user_id, 'last_access', 'location')
-    found[i] = seen[1] and seen
+    local seen = redis.pcall('HMGET', 'user:' .. user_id, 'last_access', 'location')
+    found[i] = seen[1] and {seen[1], seen[2] or ''} or false
 end
 return cmsgpack.pack(found)
 """
@@ -196,12 +196,12 @@ class UserCache:
         )
 
     def last_accesses(self, user_ids: Collection[str]) -> dict[str, tuple[datetime, str]]:
-        """When (UTC) and where each of the users was seen last, of those that ever were."""
+        """When (UTC) and where each of the users was seen last, of those that ever were, in one round trip."""
         found = _decode_seen(self._last_accesses(args=[_encode(list(user_ids))]))
         return {
-            user_id: (parse_timestamp(seen[0]), seen[1])
+            user_id: (moment, seen[1])
             for user_id, seen in zip(user_ids, found, strict=True)
-            if not isinstance(seen, bool)
+            if not isinstance(seen, bool) and (moment := _moment(seen[0]))
         }
 
     def last_access_lost_at(self, now: datetime) -> datetime | None:
@@ -228,4 +228,11 @@ def _readable(text: str) -> CachedPlace | None:
     try:
         return _decode_place(text)
     except msgspec.MsgspecError:
+        return None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return parse_timestamp(text)
+    except ValueError:
         return None

@@ -14,6 +14,8 @@ from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import Place
 from streaming.edges.look_ups import Found
 from streaming.edges.redis_stream import Checkpoint
+from streaming.edges.user_cache import UserCache
+from streaming.edges.users_db import UsersDb
 from streaming.settings import Settings, load_settings
 from tests.streaming.conftest import geo_folder  # noqa: F401
 from tests.streaming.edges.conftest import ipinfo  # noqa: F401
@@ -77,8 +79,19 @@ def delivered() -> DeliveryTo:
 
 
 @pytest.fixture
-def definitions(platform: Settings, delivered: DeliveryTo) -> dg.Definitions:
-    return build_definitions(platform, {"delivery": delivered, "look_ups": KnownLookUps()})
+def cache(cache_redis_url: str) -> UserCache:
+    return UserCache(cache_redis_url)
+
+
+@pytest.fixture
+def shop(mysql_url: str) -> UsersDb:
+    return UsersDb(mysql_url)
+
+
+@pytest.fixture
+def definitions(platform: Settings, delivered: DeliveryTo, cache: UserCache, shop: UsersDb) -> dg.Definitions:
+    edges = {"delivery": delivered, "look_ups": KnownLookUps(), "user_cache": cache, "users_db": shop}
+    return build_definitions(platform, edges)
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ IP = "169.235.214.44"
 PLACE = (RIVERSIDE.country, RIVERSIDE.region, RIVERSIDE.city, RIVERSIDE.latitude, RIVERSIDE.longitude)
 
 
-@pytest.fixture
-def cache(cache_redis_url: str) -> UserCache:
-    return UserCache(cache_redis_url)
-
-
 def consume(deliveries: Iterable[Delivery], cache: UserCache) -> None:
     """As the Lambda `last_access` does."""
     cache.put_places([(IP, CachedPlace(NoGeo.build, 2e9, *PLACE), 60)])

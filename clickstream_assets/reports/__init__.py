@@ -1,0 +1,1 @@
+"""The reports: tables that join the lake with what lies elsewhere."""

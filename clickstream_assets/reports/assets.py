@@ -1,0 +1,98 @@
+"""Asset `latest_search_by_user` and its checks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from clickstream_assets.freshness import HOURLY
+from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
+from clickstream_assets.reports.latest_search_by_user import (
+    REPORT_FILE,
+    STATEMENT,
+    Unavailable,
+    refresh,
+    users_astray,
+)
+from resources.lake import Lake
+from resources.warehouse import Warehouse, sql_file
+from streaming.domain.tables import LATEST_SEARCH_BY_USER
+from streaming.edges.user_cache import UserCache
+from streaming.edges.users_db import UsersDb
+
+SOURCES_CHECK = "every_source_answered"
+
+
+@dg.asset(
+    deps=[
+        dg.AssetDep("flattened_events", partition_mapping=dg.AllPartitionMapping()),
+        "last_access",
+        "customers",
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            SOURCES_CHECK,
+            asset=LATEST_SEARCH_BY_USER.name,
+            description="Redis and MySQL were there; a source that is down costs the report its columns.",
+        )
+    ],
+    group_name="reports",
+    kinds={"parquet", "duckdb", "sql"},
+    owners=["team:analytics"],
+    pool=LATEST_SEARCH_BY_USER.name,
+    freshness_policy=HOURLY,
+    metadata=table_metadata(LATEST_SEARCH_BY_USER) | {"sql": dg.MetadataValue.md(f"```sql\n{sql_file(STATEMENT)}```")},
+)
+def latest_search_by_user(
+    lake: dg.ResourceParam[Lake],
+    warehouse: dg.ResourceParam[Warehouse],
+    user_cache: dg.ResourceParam[UserCache],
+    users_db: dg.ResourceParam[UsersDb],
+) -> Iterator[dg.MaterializeResult[None]]:
+    """The last Search of every user, with last access and place from Redis, name and price per click from MySQL.
+
+    The article's federated query over all flattened events. Redis or MySQL down costs its columns until the next run.
+    """
+    unavailable = refresh(lake, warehouse, user_cache, users_db)
+    yield dg.MaterializeResult(
+        metadata=_metadata(lake.path(REPORT_FILE)), check_results=[_every_source_answered(unavailable)]
+    )
+
+
+@dg.asset_check(asset=latest_search_by_user)
+def one_row_per_user_who_searched(
+    lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]
+) -> dg.AssetCheckResult:
+    """Each user who ever searched stands in the report once, with the last Search, and nobody else does.
+
+    Where events were flattened since it was written, the next one is judged by them.
+    """
+    astray = users_astray(lake, warehouse)
+    return dg.AssetCheckResult(passed=not astray.is_at_fault, metadata=astray._asdict())
+
+
+def _every_source_answered(unavailable: Unavailable) -> dg.AssetCheckResult:
+    reasons = {source: reason for source, reason in unavailable._asdict().items() if reason}
+    return dg.AssetCheckResult(
+        check_name=SOURCES_CHECK,
+        passed=not reasons,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=reasons,
+        description=f"no answer from {', '.join(reasons)}: its columns are null" if reasons else None,
+    )
+
+
+def _metadata(file: Path) -> Metadata:
+    return {
+        **parquet_metadata(file, "last_search"),
+        "users_without_name": _null_count(file, "name"),
+        "users_without_last_access": _null_count(file, "last_access"),
+    }
+
+
+def _null_count(file: Path, column: str) -> int:
+    metadata = pq.read_metadata(file)
+    position = metadata.schema.names.index(column)
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return sum(group.column(position).statistics.null_count for group in groups)
