@@ -1,0 +1,1 @@
+"""The dashboard: one list of panels, and what is made of it: a self-contained web page, and QuickSight's definition."""

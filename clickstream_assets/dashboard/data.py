@@ -1,0 +1,157 @@
+"""What the dashboard's page holds of the tables: additive sums by day, each table within declared limits.
+
+A page must stay small whatever the tables hold. So a table with many keys gives its first ones, and the rest as one,
+and where that is still too much, fewer keys.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import duckdb
+
+from clickstream_assets.aggregates.registry import AGGREGATES
+from clickstream_assets.dashboard.panels import SOURCES, Source
+
+TABLES = {aggregate.name: aggregate.table for aggregate in AGGREGATES}
+FEWEST_KEYS = 10
+DAY = timedelta(days=1)
+
+
+class NoDataError(Exception):
+    """There are no tables to make a dashboard of."""
+
+
+def pack(connection: duckdb.DuckDBPyConnection, most_bytes: int) -> bytes:
+    """The tables of a catalog as the page holds them: JSON, gzip, base64; equal tables give equal bytes.
+
+    Raises:
+        NoDataError: the tables are empty.
+    """
+    newest = _value(connection, "SELECT MAX(last_seen) FROM actions_by_customer")
+    if newest is None:
+        raise NoDataError
+    sources = SOURCES
+    while True:
+        packed = encode(
+            {
+                "until": newest.isoformat(timespec="seconds"),
+                "tables": {source.table: extract(connection, source, newest.date()) for source in sources},
+            }
+        )
+        if len(packed) <= most_bytes:
+            return packed
+        smaller = tuple(_smaller(source) for source in sources)
+        if smaller == sources:
+            raise ValueError(f"the smallest page's data take {len(packed)} bytes, more than {most_bytes}")
+        sources = smaller
+
+
+def encode(content: dict[str, Any]) -> bytes:
+    """JSON as the page unpacks it."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0))
+
+
+def decode(packed: bytes) -> dict[str, Any]:
+    """What `encode` made bytes of."""
+    content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return content
+
+
+def extract(connection: duckdb.DuckDBPyConnection, source: Source, until: date) -> dict[str, Any]:
+    """A table in columns, sorted by key and step of time, both as differences to the row before.
+
+    Money is in hundredths. `keys` are the columns of the keys held, in their order of rank; a `key` behind the last
+    of them is all others together, of which there are `total` less those.
+    """
+    since = max(
+        until - (source.most_days - 1) * DAY, _value(connection, f'SELECT MIN(date) FROM "{source.table}"') or until
+    )  # noqa: S608
+    columns = ", ".join(f'"{name}"' for name in _needed(source))
+    connection.execute(
+        f'CREATE OR REPLACE TEMP TABLE held AS SELECT date, {columns} FROM "{source.table}" '  # noqa: S608  declared names only
+        "WHERE date BETWEEN ? AND ?",
+        [since, until],
+    )
+    keys = _ranked_keys(connection, source)
+    most = source.most or len(keys)
+    rows = _sums(connection, source, since, most)
+    held = keys[:most]
+    return {
+        "since": since.isoformat(),
+        "total": len(keys),
+        "keys": {name: [_plain(row[at]) for row in held] for at, name in enumerate((*source.keys, *source.labels))},
+        "key": _differences([row[0] for row in rows]),
+        "at": _differences([row[1] for row in rows]),
+        "sums": {name: [row[at] for row in rows] for at, name in enumerate(source.measures, start=2)},
+    }
+
+
+def _needed(source: Source) -> list[str]:
+    hour = ["hour"] if source.step == "hour" else []
+    rank = [source.rank_by] if source.rank_by else []
+    return list(dict.fromkeys([*source.keys, *source.labels, *source.measures, *hour, *rank]))
+
+
+def _ranked_keys(connection: duckdb.DuckDBPyConnection, source: Source) -> list[tuple[Any, ...]]:
+    """Every key with its labels, the busiest first; makes the table `ranked`."""
+    keys = [f'"{name}"' for name in source.keys]
+    labels = [f'ARG_MAX("{name}", date) AS "{name}"' for name in source.labels]
+    order = [*([f'SUM("{source.rank_by}") DESC'] if source.rank_by else []), *(f"{key} NULLS LAST" for key in keys)]
+    ordered = f"ORDER BY {', '.join(order)}" if order else ""
+    place = f"ROW_NUMBER() OVER ({ordered}) - 1 AS place"
+    grouped = f"GROUP BY {', '.join(keys)}" if keys else ""
+    select = ", ".join([*keys, *labels, place])
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE ranked AS SELECT {select} FROM held {grouped}")  # noqa: S608
+    return connection.execute("SELECT * FROM ranked ORDER BY place").fetchall()
+
+
+def _sums(connection: duckdb.DuckDBPyConnection, source: Source, since: date, most: int) -> list[tuple[int, ...]]:
+    at = {
+        "day": "date_diff('day', ?::DATE, h.date)",
+        "hour": "date_diff('hour', ?::DATE::TIMESTAMP, h.hour)",
+        "all": "date_diff('day', ?::DATE, ?::DATE)",
+    }[source.step]
+    same = " AND ".join(f'h."{key}" IS NOT DISTINCT FROM r."{key}"' for key in source.keys) or "true"
+    sums = ", ".join(_sum(source.table, measure) for measure in source.measures)
+    parameters = [since, since] if source.step == "all" else [since]
+    return connection.execute(
+        f"SELECT LEAST(r.place, {most}), {at}, {sums} FROM held h JOIN ranked r ON {same} "  # noqa: S608
+        "GROUP BY 1, 2 ORDER BY 1, 2",
+        parameters,
+    ).fetchall()
+
+
+def _sum(table: str, measure: str) -> str:
+    """Decimals count hundredths, so that adding them up in a browser stays exact."""
+    column = next(column for column in TABLES[table].columns if column.name == measure)
+    value = f'SUM(h."{measure}")'
+    return (
+        f"CAST(COALESCE(ROUND({value} * 100), 0) AS BIGINT)"
+        if column.type.startswith("DECIMAL")
+        else f"CAST({value} AS BIGINT)"
+    )
+
+
+def _smaller(source: Source) -> Source:
+    if source.most:
+        return replace(source, most=max(FEWEST_KEYS, source.most * 2 // 3))
+    return source
+
+
+def _differences(values: Sequence[int]) -> list[int]:
+    return [*values[:1], *(after - before for before, after in pairwise(values))]
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value.isoformat() if isinstance(value, date) else value
+
+
+def _value(connection: duckdb.DuckDBPyConnection, statement: str) -> Any:
+    return connection.execute(statement).fetchall()[0][0]
