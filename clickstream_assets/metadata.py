@@ -22,9 +22,18 @@ _MARKDOWN = re.compile(r"[!-/:-@\[-`{-~]")
 
 
 def table_metadata(table: Table) -> Metadata:
-    """What does not change from partition to partition: the declared columns and the table's grain."""
-    columns = [dg.TableColumn(each.name, each.type, each.comment) for each in table.columns]
-    return {"dagster/column_schema": dg.TableSchema(columns), "grain": table.grain, "prefix": table.prefix}
+    """What does not change from partition to partition: the declared columns, the table's grain, an example query."""
+    columns = [
+        dg.TableColumn(each.name, each.type, each.comment, tags={"unit": each.unit} if each.unit else None)
+        for each in table.columns
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns),
+        "about": table.description,
+        "grain": table.grain,
+        "prefix": table.prefix,
+        "example": dg.MetadataValue.md(f"```sql\n{table.example}\n```"),
+    }
 
 
 def parquet_metadata(file: Path, time_column: str) -> Metadata:

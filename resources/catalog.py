@@ -36,10 +36,10 @@ class CatalogRefresh(NamedTuple):
 
 
 class View(NamedTuple):
-    """A SELECT over tables that the catalog keeps under a name, and what its columns mean."""
+    """A SELECT over tables that the catalog keeps under a name, and what it and its columns mean."""
 
     name: str
-    grain: str
+    comment: str
     columns: tuple[Column, ...]
     select: str
 
@@ -74,7 +74,7 @@ class DuckDBCatalog:
         return CatalogRefresh([each.name for each in (*tables, *views)], empty)
 
     def _view(self, table: Table) -> View:
-        return View(table.name, table.grain, _all_columns(table), self._select(table))
+        return View(table.name, table.comment, _all_columns(table), self._select(table))
 
     def _select(self, table: Table) -> str:
         live = table == ENRICHED_EVENTS and self._has_files(ENRICHED_LANDING)
@@ -161,6 +161,6 @@ def _column(table: Table, column: Column) -> str:
 
 
 def _comments(view: View) -> Iterator[str]:
-    yield f'COMMENT ON VIEW "{view.name}" IS {quoted(view.grain)}'
+    yield f'COMMENT ON VIEW "{view.name}" IS {quoted(view.comment)}'
     for column in view.columns:
         yield f'COMMENT ON COLUMN "{view.name}"."{column.name}" IS {quoted(column.comment)}'

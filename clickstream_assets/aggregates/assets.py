@@ -29,7 +29,7 @@ def aggregate_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
 def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsDefinition:
     @dg.asset(
         name=aggregate.name,
-        description=f"{aggregate.description} {aggregate.grain.capitalize()}, unloaded as `|`-delimited CSV.",
+        description=f"{aggregate.table.comment} Unloaded as `|`-delimited CSV.",
         partitions_def=partitions.days,
         deps=[
             dg.AssetDep("flattened_events", partition_mapping=SAME_PERIOD),

@@ -32,7 +32,9 @@ class Aggregate:
     @property
     def table(self) -> Table:
         """The table its partitions make up."""
-        return Table(self.name, f"aggregated/{self.name}", "csv", "day", self.grain, (*self.keys, *self.measures))
+        columns = (*self.keys, *self.measures)
+        prefix = f"aggregated/{self.name}"
+        return Table(self.name, prefix, "csv", "day", self.grain, columns, self.description, self.example)
 
     @property
     def statement(self) -> str:

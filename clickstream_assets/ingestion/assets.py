@@ -47,18 +47,16 @@ def ingestion_assets(partitions: Partitions) -> list[dg.AssetSpec | dg.AssetsDef
     return [
         customers,
         user_names,
-        _landing(RAW_EVENTS, "Every record that was accepted, as it was sent.", {"json", "gzip"}, partitions),
-        _landing(ENRICHED_LANDING, "Enriched records as delivered.", {"parquet"}, partitions, ["user_names"]),
-        _landing(HIGH_INTENT_VIEWS, "Views worth a special offer, by SQL over the stream.", {"parquet"}, partitions),
+        _landing(RAW_EVENTS, {"json", "gzip"}, partitions),
+        _landing(ENRICHED_LANDING, {"parquet"}, partitions, ["user_names"]),
+        _landing(HIGH_INTENT_VIEWS, {"parquet"}, partitions),
     ]
 
 
-def _landing(
-    table: Table, description: str, kinds: set[str], partitions: Partitions, deps: list[str] | None = None
-) -> dg.AssetSpec:
+def _landing(table: Table, kinds: set[str], partitions: Partitions, deps: list[str] | None = None) -> dg.AssetSpec:
     return dg.AssetSpec(
         table.name,
-        description=f"{description} {table.grain.capitalize()}. Written by delivery, which only appends.",
+        description=f"{table.comment} Written by delivery, which only appends.",
         deps=deps or [],
         partitions_def=partitions.hours,
         group_name=GROUP,

@@ -28,7 +28,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the lake. `prefix` is its folder; `partition` the width of its Hive partitions, None: one file."""
+    """One table of the lake. `prefix` is its folder; `partition` the width of its Hive partitions, None: one file.
+
+    `description` says what it is for, `example` asks it something.
+    """
 
     name: str
     prefix: str
@@ -36,6 +39,13 @@ class Table:
     partition: Partition | None
     grain: str
     columns: tuple[Column, ...]
+    description: str = ""
+    example: str = ""
+
+    @property
+    def comment(self) -> str:
+        """What it is for, and its grain, in one text."""
+        return f"{self.description} {self.grain[0].upper()}{self.grain[1:]}."
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -88,10 +98,25 @@ _ENRICHED_COLUMNS = (
 )
 
 ENRICHED_LANDING = Table(
-    "enriched_landing", "enriched_landing", "parquet", "hour", "one row per delivered record", _ENRICHED_COLUMNS
+    "enriched_landing",
+    "enriched_landing",
+    "parquet",
+    "hour",
+    "one row per delivered record",
+    _ENRICHED_COLUMNS,
+    description="Enriched records as delivered, with every copy that was delivered again.",
+    example="SELECT COUNT(*) AS deliveries, COUNT(DISTINCT record_id) AS records FROM enriched_landing",
 )
 ENRICHED_EVENTS = Table(
-    "enriched_events", "enriched", "parquet", "hour", "one row per record_id, by hour of arrival", _ENRICHED_COLUMNS
+    "enriched_events",
+    "enriched",
+    "parquet",
+    "hour",
+    "one row per record_id, by hour of arrival",
+    _ENRICHED_COLUMNS,
+    description="Every record that kept the contract, with its customer's name and its place; live.",
+    example="SELECT e.timestamp, e.event_name, e.name, e.city FROM enriched_events e ORDER BY e.arrival_timestamp "
+    "DESC LIMIT 20",
 )
 RAW_EVENTS = Table(
     "raw_events",
@@ -105,6 +130,9 @@ RAW_EVENTS = Table(
         Column("event", "JSON", "the event as it was sent; null when it was not one line of JSON"),
         Column("event_base64", "VARCHAR", "the record's bytes when they were not one line of JSON"),
     ),
+    description="Every record that was accepted, as it was sent.",
+    example="SELECT arrival_timestamp, event ->> 'user_id' AS user_id, event FROM raw_events ORDER BY "
+    "arrival_timestamp DESC LIMIT 20",
 )
 FAILED_EVENTS = Table(
     "failed_events",
@@ -125,6 +153,9 @@ FAILED_EVENTS = Table(
         Column("handler_version", "VARCHAR", "version of the validator that typed it"),
         Column("raw_data", "BLOB", "the record's bytes as they stood on the stream"),
     ),
+    description="Records that broke the contract or could not be processed, typed, with their bytes as they were sent.",
+    example="SELECT type, field, reason, COUNT(*) AS records FROM failed_events WHERE state = 'failed' GROUP BY ALL "
+    "ORDER BY records DESC",
 )
 REPLAYS = Table(
     "replays",
@@ -142,6 +173,8 @@ REPLAYS = Table(
         Column("reason", "VARCHAR", "what was wrong, null where it passed"),
         Column("handler_version", "VARCHAR", "version of the code that it was replayed with"),
     ),
+    description="What came of replaying failed events.",
+    example="SELECT stage, outcome, COUNT(*) AS replays FROM replays GROUP BY stage, outcome",
 )
 EVENT_LEDGER = Table(
     "event_ledger",
@@ -170,6 +203,9 @@ EVENT_LEDGER = Table(
         ),
         Column("version", "VARCHAR", "hash of what was compared; equal versions mean nothing changed"),
     ),
+    description="What became of every accepted record, compared by identity: raw is enriched and failed together.",
+    example="SELECT arrival_hour, state, raw_records, enriched_records, failed_records, missing_records FROM "
+    "event_ledger ORDER BY arrival_hour DESC LIMIT 24",
 )
 LEDGER_DEFICITS = Table(
     "ledger_deficits",
@@ -184,6 +220,9 @@ LEDGER_DEFICITS = Table(
             "side", "VARCHAR", "missing: in raw and in neither enriched nor failed; unknown: in these and not in raw"
         ),
     ),
+    description="The records that an hour is missing, or has and should not; empty unless an hour is red.",
+    example="SELECT arrival_hour, side, COUNT(*) AS records FROM ledger_deficits GROUP BY arrival_hour, side ORDER "
+    "BY arrival_hour",
 )
 FLATTENED_EVENTS = Table(
     "flattened_events",
@@ -198,6 +237,9 @@ FLATTENED_EVENTS = Table(
         *PLACE_AND_NAME_COLUMNS,
         *DELIVERY_COLUMNS,
     ),
+    description="Every event once, however often it was delivered, with plain columns: the table to ask first.",
+    example="SELECT product_id, COUNT(*) AS purchases, SUM(price) AS revenue FROM flattened_events WHERE event_name "
+    "= 'Purchase' GROUP BY product_id ORDER BY revenue DESC LIMIT 10",
 )
 CUSTOMER_PRICES = Table(
     "customer_prices",
@@ -209,6 +251,9 @@ CUSTOMER_PRICES = Table(
         Column("customer_id", "BIGINT", "the user_id of events, as a number"),
         Column("price_per_click", "DECIMAL(10,4)", "what one click of this customer costs", "currency"),
     ),
+    description="Customers' prices per click, kept by day, so that what clicks cost can be computed again.",
+    example="SELECT date, COUNT(*) AS customers, AVG(price_per_click) AS mean_price FROM customer_prices GROUP BY "
+    "date ORDER BY date",
 )
 HIGH_INTENT_VIEWS = Table(
     "high_intent_views",
@@ -226,6 +271,9 @@ HIGH_INTENT_VIEWS = Table(
         Column("product_id", "BIGINT", "the product that was looked at"),
         Column("price", "DECIMAL(18,2)", "the product's price", "currency"),
     ),
+    description="Views worth a special offer, found by SQL on the live stream.",
+    example="SELECT user_id, product_id, percent_viewed FROM high_intent_views ORDER BY arrival_timestamp DESC LIMIT "
+    "20",
 )
 LATEST_SEARCH_BY_USER = Table(
     "latest_search_by_user",
@@ -249,6 +297,10 @@ LATEST_SEARCH_BY_USER = Table(
             "currency",
         ),
     ),
+    description="The last Search of every user, with last access and place from Redis, name and price per click from "
+    "MySQL.",
+    example="SELECT name, location, last_search, price_per_click FROM latest_search_by_user ORDER BY last_search "
+    "DESC LIMIT 20",
 )
 
 TABLES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from clickstream_assets.catalog import CATALOGUED
+from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from clickstream_assets.enriched.seal import seal
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
@@ -45,12 +45,16 @@ def test_tables_without_files_are_empty_and_typed(catalog: DuckDBCatalog) -> Non
 
 
 def test_views_and_columns_say_what_they_are(catalog: DuckDBCatalog) -> None:
-    catalog.refresh(CATALOGUED)
+    catalog.refresh(CATALOGUED, ROLLED_UP)
     uncommented = ask(
         catalog, "SELECT table_name, column_name FROM duckdb_columns() WHERE comment IS NULL AND NOT internal"
     )
     assert uncommented == []
-    assert ask(catalog, "SELECT COUNT(*) FROM duckdb_views() WHERE comment IS NULL AND NOT internal") == [(0,)]
+    views = dict(ask(catalog, "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"))
+    assert views == {each.name: each.comment for each in (*CATALOGUED, *ROLLED_UP)}
+    for table in CATALOGUED:
+        commented = ask(catalog, f"SELECT column_name, comment FROM duckdb_columns() WHERE table_name = '{table.name}'")
+        assert {(column.name, column.comment) for column in table.columns} <= set(commented)
 
 
 def test_enriched_is_sealed_hours_and_the_landing_of_the_others(
