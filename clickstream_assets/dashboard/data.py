@@ -9,7 +9,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -70,9 +70,8 @@ def extract(connection: duckdb.DuckDBPyConnection, source: Source, until: date) 
     Money is in hundredths. `keys` are the columns of the keys held, in their order of rank; a `key` behind the last
     of them is all others together, of which there are `total` less those.
     """
-    since = max(
-        until - (source.most_days - 1) * DAY, _value(connection, f'SELECT MIN(date) FROM "{source.table}"') or until
-    )  # noqa: S608
+    first = _value(connection, f'SELECT MIN(date) FROM "{source.table}"')  # noqa: S608  declared names only
+    since = max(until - (source.most_days - 1) * DAY, first or until)
     columns = ", ".join(f'"{name}"' for name in _needed(source))
     connection.execute(
         f'CREATE OR REPLACE TEMP TABLE held AS SELECT date, {columns} FROM "{source.table}" '  # noqa: S608  declared names only
@@ -103,12 +102,15 @@ def _ranked_keys(connection: duckdb.DuckDBPyConnection, source: Source) -> list[
     """Every key with its labels, the busiest first; makes the table `ranked`."""
     keys = [f'"{name}"' for name in source.keys]
     labels = [f'ARG_MAX("{name}", date) AS "{name}"' for name in source.labels]
-    order = [*([f'SUM("{source.rank_by}") DESC'] if source.rank_by else []), *(f"{key} NULLS LAST" for key in keys)]
-    ordered = f"ORDER BY {', '.join(order)}" if order else ""
-    place = f"ROW_NUMBER() OVER ({ordered}) - 1 AS place"
-    grouped = f"GROUP BY {', '.join(keys)}" if keys else ""
-    select = ", ".join([*keys, *labels, place])
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE ranked AS SELECT {select} FROM held {grouped}")  # noqa: S608
+    rank = [f'SUM("{source.rank_by}") DESC'] if source.rank_by else []
+    order = ", ".join([*rank, *(f"{key} NULLS LAST" for key in keys)])
+    select = (
+        f"SELECT {', '.join([*keys, *labels])}, ROW_NUMBER() OVER (ORDER BY {order}) - 1 AS place "  # noqa: S608
+        f"FROM held GROUP BY {', '.join(keys)}"
+        if keys
+        else "SELECT 0 AS place"
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE ranked AS {select}")
     return connection.execute("SELECT * FROM ranked ORDER BY place").fetchall()
 
 

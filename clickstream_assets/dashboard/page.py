@@ -112,15 +112,13 @@ def _panel(panel: Panel) -> str:
 
 
 def _time(panel: Panel) -> alt.Chart:
-    measure = panel.measures[0]
+    """Stacked by the page: Vega-Lite stacks no bars that last from one moment to another."""
     colour: Any = alt.value("var(--accent)")
-    order = alt.Undefined
     if panel.colour:
         colour = alt.Color(panel.colour, type="nominal", scale=EVENT_COLOURS, legend=None)
-        order = alt.Order("order", type="quantitative")
     return (
         alt.Chart(ROWS)
-        .mark_bar(cornerRadius=1)
+        .mark_rect(cornerRadius=1)
         .encode(
             x=alt.X(
                 "start",
@@ -130,10 +128,10 @@ def _time(panel: Panel) -> alt.Chart:
                 axis=alt.Axis(grid=False, tickCount=8),
             ),
             x2="end",
-            y=alt.Y(measure, type="quantitative", stack="zero", title=None, axis=alt.Axis(tickCount=4, format="~s")),
+            y=alt.Y("low", type="quantitative", title=None, axis=alt.Axis(tickCount=4, format="~s")),
+            y2="high",
             color=colour,
-            order=order,
-            tooltip=_tooltip("when", *([panel.colour] if panel.colour else []), measure),
+            tooltip=_tooltip("when", *([panel.colour] if panel.colour else []), panel.measures[0]),
         )
         .properties(width="container", height=250)
     )
@@ -178,15 +176,15 @@ def _states(panel: Panel) -> alt.Chart:
             color=alt.Color(
                 measure,
                 type="quantitative",
-                scale=alt.Scale(type="quantize", range=SHADES, nice=True),
+                scale=alt.Scale(type="quantile", range=SHADES),
                 legend=alt.Legend(
-                    title=None, orient="bottom", direction="horizontal", format="~s", symbolType="square"
+                    title=None, type="symbol", orient="bottom", direction="horizontal", format=",d", symbolType="square"
                 ),
             ),
             tooltip=_tooltip("state", measure, "share"),
         )
         .project(type="identity")
-        .properties(width="container", height=340)
+        .properties(width="container", height="container")
     )
 
 
@@ -216,7 +214,7 @@ def _points(panel: Panel) -> alt.LayerChart:
             tooltip=_tooltip("place", measure),
         )
     )
-    return alt.layer(land, points).project(type="naturalEarth1").properties(width="container", height=440)
+    return alt.layer(land, points).project(type="naturalEarth1").properties(width="container", height="container")
 
 
 def _heat(panel: Panel) -> alt.LayerChart:
@@ -228,8 +226,14 @@ def _heat(panel: Panel) -> alt.LayerChart:
             title="weeks since the first",
             axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False),
         ),
-        y=alt.Y(cohort, type="ordinal", title=None, axis=alt.Axis(domain=False, ticks=False, labelPadding=10)),
-        tooltip=_tooltip(cohort, week, *panel.measures, "of", "retained"),
+        y=alt.Y(
+            cohort,
+            type="ordinal",
+            sort=alt.EncodingSortField("begins", op="min"),
+            title=None,
+            axis=alt.Axis(domain=False, ticks=False, labelPadding=10),
+        ),
+        tooltip=_tooltip(cohort, week, *panel.measures, "of", "share"),
     )
     cells = base.mark_rect(cornerRadius=3, stroke="var(--card)", strokeWidth=2).encode(
         color=alt.Color(

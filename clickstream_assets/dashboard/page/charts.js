@@ -130,7 +130,7 @@ class SortedTable {
   constructor(panel, columns, search) {
     this.columns = columns;
     this.search = search;
-    this.sortedBy = columns.find(([, , isText]) => !isText);
+    this.sortedBy = columns.find(([title]) => title === "events");
     this.isDescending = true;
     this.page = 0;
     this.field = element("input", { type: "search", placeholder: "Search name or id", "aria-label": "Search customers", oninput: () => { this.page = 0; this.draw(); } });

@@ -75,12 +75,15 @@ function eventsOverTime() {
   const source = table(step === HOUR ? "events_by_hour" : "events_by_type");
   const rows = [];
   for (const [start, sums] of sumsByTime(source, range(), "events", step)) {
-    actions.forEach((event_name, order) => {
+    let low = 0;
+    for (const event_name of actions) {
       const events = sums.get(source.keys.event_name.indexOf(event_name));
-      if (events && state.types.has(event_name)) rows.push({ start, end: start + step * 0.88, when: write(start), event_name, order, events });
-    });
+      if (!events || !state.types.has(event_name)) continue;
+      rows.push({ start, end: start + step * 0.88, when: write(start), event_name, events, low, high: low + events });
+      low += events;
+    }
   }
-  rows.sort((one, other) => one.start - other.start || one.order - other.order);
+  rows.sort((one, other) => one.start - other.start || one.low - other.low);
   say("time", `By ${unit}, ${typesText()}`);
   const all = rows.reduce((sum, row) => sum + row.events, 0);
   plot("time", rows, `Bars: ${WHOLE.format(all)} events by ${unit} and type, ${rangeText(range())}.`,
@@ -94,7 +97,8 @@ function revenueOverTime() {
   const { step, unit, write } = timeStep();
   const source = table(step === HOUR ? "events_by_hour" : "events_by_region");
   const rows = [...sumsByTime(source, range(), "revenue", step)]
-    .map(([start, sums]) => ({ start, end: start + step * 0.88, when: write(start), revenue: [...sums.values()].reduce((sum, cents) => sum + cents, 0) / 100 }))
+    .map(([start, sums]) => ({ start, end: start + step * 0.88, when: write(start), low: 0, high: [...sums.values()].reduce((sum, cents) => sum + cents, 0) / 100 }))
+    .map((row) => ({ ...row, revenue: row.high }))
     .sort((one, other) => one.start - other.start);
   say("sales", `By ${unit}; purchases, whatever types are selected`);
   const all = rows.reduce((sum, row) => sum + row.revenue, 0);
@@ -185,10 +189,11 @@ function retention() {
   const sizes = new Map(found.filter((row) => row.week === 0).map((row) => [row.cohort_week, row.users]));
   const rows = found.filter((row) => sizes.has(row.cohort_week)).map((row) => {
     const of = sizes.get(row.cohort_week);
-    return { cohort_week: `${SHORT_DATE.format(Date.parse(row.cohort_week))} · ${WHOLE.format(of)} users`, begins: row.cohort_week, week: row.week, users: row.users, of, share: row.users / of, retained: share(row.users, of) };
+    return { cohort_week: `${SHORT_DATE.format(Date.parse(row.cohort_week))} · ${WHOLE.format(of)} users`, begins: row.cohort_week, week: row.week, users: row.users, of, share: row.users / of, retained: `${Math.round((100 * row.users) / of)}%` };
   }).sort((one, other) => one.begins.localeCompare(other.begins) || one.week - other.week);
+  part("retention", "figure").style.setProperty("--columns", new Set(rows.map((row) => row.week)).size);
   say("retention", "Whole period: follows neither dates nor event types");
-  plot("retention", rows, `Heat map: ${sizes.size} weeks of new users, and how many were seen again in each week after.`, [["first week", (row) => row.cohort_week, true], ["week", (row) => WHOLE.format(row.week)], ["users", (row) => WHOLE.format(row.users)], ["of", (row) => WHOLE.format(row.of)], ["retained", (row) => row.retained]]);
+  plot("retention", rows, `Heat map: ${sizes.size} weeks of new users, and how many were seen again in each week after.`, [["first week", (row) => row.cohort_week, true], ["week", (row) => WHOLE.format(row.week)], ["users", (row) => WHOLE.format(row.users)], ["of", (row) => WHOLE.format(row.of)], ["retained", (row) => share(row.users, row.of)]]);
 }
 
 function customersTable() {
@@ -199,13 +204,13 @@ function customersTable() {
   const count = (measure) => [(row) => WHOLE.format(row[measure]), false, (row) => row[measure]];
   const beyond = source.total - firstKeys(source).length;
   customers ??= new SortedTable("customers", [
-    ["events", ...count("events")],
     ["customer", (row) => (row.isRest ? "All others" : row.name ?? "Unknown"), true, (row) => row.name],
     ["id", (row) => (row.isRest ? "" : row.user_id), true, (row) => (Number.isNaN(Number(row.user_id)) ? row.user_id : Number(row.user_id))],
     ["searches", ...count("searches")], ["views", ...count("views")], ["carts", ...count("add_to_carts")], ["purchases", ...count("purchases")],
+    ["events", ...count("events")],
     ["revenue", (row) => MONEY.format(row.revenue), false, (row) => row.revenue],
     ["last seen", (row) => DATE.format(row.lastDay), false, (row) => row.lastDay],
-  ].sort((one, other) => (one[0] === "events") - (other[0] === "events") && 0), (row) => `${row.name ?? ""} ${row.user_id}`.toLowerCase());
+  ], (row) => `${row.name ?? ""} ${row.user_id}`.toLowerCase());
   customers.show(found.filter((row) => !row.isRest), found.find((row) => row.isRest));
   say("customers", `Who was active, ${rangeText(range())}; ${typesText()}`);
   limit("customers", heldText(source, "customers", `the last line, ${WHOLE.format(beyond)} customers`));
@@ -217,7 +222,7 @@ function draw() {
   for (const show of [tiles, eventsOverTime, eventTypes, funnelPanel, revenueOverTime, statesAndRegions, cities, retention, customersTable]) show();
   revenueBy("products", "products", (row) => (row.product_id === null ? "Unknown product" : `Product ${row.product_id}`));
   revenueBy("pixels", "pixels", (row) => row.pixel_id ?? "Unknown pixel");
-  if (!isServed) tile("live", MOMENT.format(Date.parse(`${content.until}Z`)), "This page is a copy; the live rate is on the served one.");
+  if (!isServed) tile("live", SHORT_DATE.format(content.lastDay), `${content.until.slice(0, 4)}, ${content.until.slice(11, 16)} UTC. A copy; the served page has the live rate.`);
 }
 
 /* Filters. What is chosen stands in the address, so that it can be shared, and outlives a reload. */
@@ -289,7 +294,7 @@ function buildControls() {
   for (const name of ["from", "to"]) document.getElementById(name).addEventListener("change", chooseDates);
   document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
   document.getElementById("reset").addEventListener("click", () => { state.types = new Set(actions); chooseDays(Infinity); changed(); });
-  document.getElementById("live-title").textContent = isServed ? "Live" : "Made from data to";
+  document.getElementById("live-title").textContent = isServed ? "Live" : "Data until";
 }
 
 /* Light or dark: as the system has it until the reader says otherwise; paper is always light. */

@@ -83,5 +83,5 @@ const MOMENT = new Intl.DateTimeFormat("en-US", { month: "short", day: "numeric"
 const isoDay = (moment) => new Date(moment).toISOString().slice(0, 10);
 const share = (part, whole) => (whole ? SHARE.format(part / whole) : "–");
 const big = (value) => (Math.abs(value) >= 10_000_000 ? SHORT.format(value) : WHOLE.format(Math.round(value)));
-const money = (value) => (Math.abs(value) >= 1_000_000 ? SHORT.format(value) : MONEY.format(value));
+const money = (value) => (Math.abs(value) >= 1_000_000 ? SHORT.format(value) : value >= 10_000 ? WHOLE.format(Math.round(value)) : MONEY.format(value));
 const rangeText = (range) => (range.from === range.to ? DATE.format(range.from) : `${DATE.format(range.from)} – ${DATE.format(range.to)}`);
