@@ -5,6 +5,7 @@ import sys
 import click
 
 from commands.browser import ensure_chromium
+from commands.environments import ensure_environment
 from commands.lint import passes_checks, run_tool
 from streaming.runtime.servers import ensure_mariadb
 
@@ -21,6 +22,7 @@ def test(fast: bool, pytest_arguments: tuple[str, ...]) -> None:
     ensure_mariadb(_say)
     if not fast and not pytest_arguments:
         ensure_chromium(_say)
+        ensure_environment("spark", _say)
     selection = ["-m", "not slow and not browser"] if fast else []
     parallel = [] if pytest_arguments else ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
     tested = run_tool("pytest", *selection, *parallel, *pytest_arguments) == 0

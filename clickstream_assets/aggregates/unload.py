@@ -6,7 +6,7 @@ from pathlib import Path
 from clickstream_assets.aggregates.dependence import DAY, FlattenedDays
 from clickstream_assets.aggregates.registry import Aggregate
 from resources.lake import Lake, day_file, modified_at, written_at
-from resources.warehouse import Source, Warehouse, sql_file
+from resources.warehouse import Source, Sources, Warehouse, sql_file
 from streaming.domain.tables import FLATTENED_EVENTS, Table
 
 
@@ -22,11 +22,25 @@ def unload(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake
     Raises:
         NotRecordedError: what the aggregate reads beside flattened events is not there.
     """
-    start = datetime.combine(day, datetime.min.time())
-    sources = {"flattened_events": Source(FLATTENED_EVENTS, flattened.files(aggregate.depends_on, day))}
-    sources |= {table.name: Source(table, [_recorded(table, day, lake)]) for table in aggregate.also_reads}
+    sources = sources_of(aggregate, day, flattened, lake)
     with lake.publishing(unloaded_file(aggregate, day), _as_of(aggregate, day, flattened, lake)) as file:
-        return warehouse.unload(sql_file(aggregate.statement), [start, start + DAY], sources, file, aggregate.table)
+        return warehouse.unload(sql_file(aggregate.statement), bounds(day), sources, file, aggregate.table)
+
+
+def sources_of(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> Sources:
+    """The tables that an aggregate reads, with the files that a day of it is made from.
+
+    Raises:
+        NotRecordedError: what it reads beside flattened events is not there.
+    """
+    sources = {FLATTENED_EVENTS.name: Source(FLATTENED_EVENTS, flattened.files(aggregate.depends_on, day))}
+    return sources | {table.name: Source(table, [_recorded(table, day, lake)]) for table in aggregate.also_reads}
+
+
+def bounds(day: date) -> list[datetime]:
+    """A day's begin and end, the parameters of every aggregate's statement."""
+    start = datetime.combine(day, datetime.min.time())
+    return [start, start + DAY]
 
 
 def unloaded_file(aggregate: Aggregate, day: date) -> str:

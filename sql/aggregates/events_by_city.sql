@@ -8,9 +8,9 @@ WITH cities AS (
     COUNT(CASE WHEN f.event_name = 'ViewContent' THEN 1 END) AS views,
     COUNT(CASE WHEN f.event_name = 'AddToCart' THEN 1 END) AS add_to_carts,
     COUNT(CASE WHEN f.event_name = 'Purchase' THEN 1 END) AS purchases,
-    SUM(CAST(CAST(f.latitude AS DECIMAL(9,6)) * 1000000 AS BIGINT)) AS north,
+    SUM(CAST(FLOOR(f.latitude * 1000000 + 0.5) AS BIGINT)) AS north,
     NULLIF(COUNT(f.latitude), 0) AS latitudes,
-    SUM(CAST(CAST(f.longitude AS DECIMAL(9,6)) * 1000000 AS BIGINT)) AS east,
+    SUM(CAST(FLOOR(f.longitude * 1000000 + 0.5) AS BIGINT)) AS east,
     NULLIF(COUNT(f.longitude), 0) AS longitudes
   FROM flattened_events f
   WHERE f.event_timestamp >= CAST(? AS TIMESTAMP) AND f.event_timestamp < CAST(? AS TIMESTAMP)
