@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from clickstream_assets.dead_runs import fail_dead
 from clickstream_assets.definitions import build_definitions, local_resources
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
 from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
-from clickstream_assets.partitions import Partitions, hour_key, hour_ranges
+from clickstream_assets.partitions import Partitions, hour_key, hour_ranges, range_of_tags
 from clickstream_assets.requests import aggregate_requests, flatten_requests, range_requests
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
@@ -31,12 +31,19 @@ class RunsFailedError(Exception):
 
 
 class CatchUp:
-    """Runs the jobs of some definitions on what is pending. `failed_runs`: the ids of runs that failed."""
+    """Runs the jobs of definitions on what is pending, saying which. `failed_runs`: the ids of runs that failed."""
 
-    def __init__(self, definitions: dg.Definitions, partitions: Partitions, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self,
+        definitions: dg.Definitions,
+        partitions: Partitions,
+        instance: dg.DagsterInstance,
+        say: Callable[[str], None],
+    ) -> None:
         self._definitions = definitions
         self._hours = partitions.hours
         self._instance = instance
+        self._say = say
         self.failed_runs: list[str] = []
 
     def run(self, lake: Lake, progress: DeliveryProgress) -> None:
@@ -55,6 +62,7 @@ class CatchUp:
 
     def _run(self, job: str, requests: Iterable[dg.RunRequest]) -> None:
         for request in requests:
+            self._say(f"{job} {' to '.join(range_of_tags(request.tags))}".rstrip())
             result = self._definitions.resolve_job_def(job).execute_in_process(
                 instance=self._instance,
                 tags=request.tags,
@@ -92,10 +100,10 @@ def summary(catalog: Path) -> dict[str, Any]:
     }
 
 
-def catch_up(settings: Settings) -> dict[str, Any]:
+def catch_up(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     """Materialise everything that is pending, in the instance of DAGSTER_HOME; the `summary` of the tables then.
 
-    A red ledger is told by the summary.
+    A red ledger is told by the summary, and each run as it begins by `say`.
 
     Raises:
         RunsFailedError: runs failed for another reason.
@@ -103,7 +111,7 @@ def catch_up(settings: Settings) -> dict[str, Any]:
     definitions = build_definitions(settings)
     needed = {role: local_resources(settings)[role] for role in ("lake", "delivery", "catalog_database")}
     with _instance() as instance, dg.build_resources(needed, instance) as edges:
-        catching_up = CatchUp(definitions, Partitions.since(settings.start), instance)
+        catching_up = CatchUp(definitions, Partitions.since(settings.start), instance, say)
         catching_up.run(edges.lake, edges.delivery.progress())
         tables = summary(edges.catalog_database.file)
     if catching_up.failed_runs and tables["balanced"]:

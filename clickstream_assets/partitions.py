@@ -1,6 +1,6 @@
 """Partitions: hours and days of UTC, and the keys that Dagster knows them by."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from heapq import nlargest
 from typing import NamedTuple, TypeVar
@@ -60,6 +60,12 @@ def day_ranges(days: Iterable[date], most: int | None = None) -> list[tuple[str,
 def range_tags(first: str, last: str) -> dict[str, str]:
     """The tags that make one run work on all partitions from `first` to `last`."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def range_of_tags(tags: Mapping[str, str]) -> list[str]:
+    """The first and the last partition that a run with these tags works on, once where they are one."""
+    ends = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
+    return list(dict.fromkeys(tags[tag] for tag in ends if tag in tags))
 
 
 def shown(ranges: Sequence[tuple[str, str]], most: int = 5) -> str:

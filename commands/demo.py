@@ -5,7 +5,8 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,13 @@ SEND = (sys.executable, "-m", "commands", "send")
 
 @click.command()
 @click.option("--events", default=20_000, show_default=True, type=click.IntRange(1), help="Events of the first burst.")
+@click.option(
+    "--days", default=14.0, show_default=True, type=click.FloatRange(0, 400), help="Days that the burst is spread over."
+)
 @click.option("--seed", type=int, help="Draw the traffic from this seed; every run has its own without it.")
 @click.option("--exit", "leave", is_flag=True, help="Stop after the summary; status 0 only if the ledger balances.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as the last line, in JSON.")
-def demo(events: int, seed: int | None, leave: bool, as_json: bool) -> None:
+def demo(events: int, days: float, seed: int | None, leave: bool, as_json: bool) -> None:
     """Run servers, stream workers, collector, traffic, and Dagster with materialised assets.
 
     Leaves it all up, with gentle live traffic, until Ctrl-C. A later demo in the same home adds to its data; the
@@ -55,7 +59,8 @@ def demo(events: int, seed: int | None, leave: bool, as_json: bool) -> None:
             start_stream(supervisor, servers, say)
             if not leave:
                 start_dagster(supervisor, home, servers, say)
-            summary = _run_events_through(supervisor, home, events, seed)
+            options = {"--events": events, "--days": min(days, _days_since_start()), "--seed": seed}
+            summary = _run_events_through(supervisor, options)
             summary["seconds"] = round(time.monotonic() - started, 1)
             _show(summary, as_json)
             if not leave:
@@ -67,9 +72,9 @@ def demo(events: int, seed: int | None, leave: bool, as_json: bool) -> None:
         raise SupervisorError(f"the ledger does not balance; the lake is {summary['lake']}")
 
 
-def _run_events_through(supervisor: Supervisor, home: Path, events: int, seed: int) -> dict[str, Any]:
+def _run_events_through(supervisor: Supervisor, options: Mapping[str, float]) -> dict[str, Any]:
     """Send the burst, wait until delivery has written all of it, materialise the tables; the summary."""
-    supervisor.run("traffic", [*SEND, "--events", str(events), "--seed", str(seed)])
+    supervisor.run("traffic", [*SEND, *(word for option in options.items() for word in map(str, option))])
     say("waiting for delivery to the lake")
     settings = load_settings()
     deadline = time.monotonic() + DELIVERY_SECONDS
@@ -83,6 +88,11 @@ def _run_events_through(supervisor: Supervisor, home: Path, events: int, seed: i
     accepted = accepted_records(settings)
     balanced = tables["balanced"] and accepted <= tables["raw"]
     return {"accepted": accepted, **tables, "balanced": balanced, "lake": str(settings.lake)}
+
+
+def _days_since_start() -> float:
+    """Events from before CLICKSTREAM_START would be refused."""
+    return (datetime.now(UTC) - load_settings().start) / timedelta(days=1)
 
 
 def _json_of(supervisor: Supervisor, command: Sequence[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import click
 
 from clickstream_assets.catch_up import RunsFailedError, catch_up
 from commands.platform import dagster_environment, running_settings
+from commands.up import say
 
 
 @click.command()
@@ -19,7 +20,7 @@ def materialize() -> None:
     settings = running_settings()
     os.environ |= dagster_environment(settings.home)
     try:
-        tables = catch_up(settings)
+        tables = catch_up(settings, say)
     except RunsFailedError as error:
         raise click.ClickException(f"{error}; the Dagster UI has their logs") from None
     click.echo(json.dumps(tables))

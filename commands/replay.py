@@ -22,6 +22,7 @@ from clickstream_assets.failed import replay as core
 from clickstream_assets.failed.job import replay_failed_events
 from clickstream_assets.partitions import hour_key
 from commands.platform import dagster_environment, running_settings
+from commands.up import say
 from resources.lake import Lake
 from streaming.domain.failures import FailureType
 from streaming.domain.layout import hour_of
@@ -146,7 +147,7 @@ def _run(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
 
 def _catch_up(settings: Settings) -> bool:
     try:
-        return bool(catch_up(settings)["balanced"])
+        return bool(catch_up(settings, say)["balanced"])
     except RunsFailedError as error:
         raise click.ClickException(f"{error}; the Dagster UI has their logs") from None
 

@@ -126,7 +126,7 @@ class Supervisor:
     ) -> None:
         """Run one command to its end while supervising the rest.
 
-        Its standard output goes to `output` and its standard error to its log; without `output` a person sees both.
+        A person sees what it prints; with `output` its standard output goes there.
 
         Raises:
             SupervisorError: it ended with a status other than 0.
@@ -134,7 +134,6 @@ class Supervisor:
         process = subprocess.Popen(
             command, env={**os.environ, **self._environment, **(environment or {})}, cwd=ROOT, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=output or sys.stderr,
-            stderr=_open_log(self._home, name) if output else None,
         )  # fmt: skip
         job = _Child(Service(name, command, after=tuple(self._children)), self._home, process)
         self._children[name] = job
@@ -149,8 +148,7 @@ class Supervisor:
             del self._children[name]
         self._publish()
         if process.returncode:
-            seen = f"; {job.explain()}" if output else ", see above"
-            raise SupervisorError(f"{name} ended with status {process.returncode}{seen}")
+            raise SupervisorError(f"{name} ended with status {process.returncode}, see above")
 
     def watch(self, until: Callable[[], bool] = lambda: False, probe_seconds: float = 1.0) -> None:
         """Supervise until the condition holds, or a signal asks to stop."""

@@ -102,4 +102,4 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def catch_up(definitions: dg.Definitions, platform: Settings, instance: dg.DagsterInstance) -> CatchUp:
-    return CatchUp(definitions, Partitions.since(platform.start), instance)
+    return CatchUp(definitions, Partitions.since(platform.start), instance, print)
