@@ -1,4 +1,4 @@
-"""`./run lint`: ruff and mypy, as the tests run them first."""
+"""`./run lint`: ruff and mypy, as the tests run them first; and the page that is written from the code."""
 
 import subprocess
 import sys
@@ -11,12 +11,13 @@ CHECKS = (("ruff", "check", ".", "run"), ("ruff", "format", "--check", ".", "run
 
 
 @click.command()
-@click.option("--fix", is_flag=True, help="Let ruff mend and format what it can, then check.")
+@click.option("--fix", is_flag=True, help="Mend and format what can be, write docs/tables.md, then check.")
 def lint(fix: bool) -> None:
     """Run linters and type checks; exit status 1 when one has something to say."""
     if fix:
         run_tool("ruff", "check", "--fix", "--quiet", ".", "run")
         run_tool("ruff", "format", "--quiet", ".", "run")
+        run_tool("clickstream_assets.documentation")
     if not passes_checks():
         sys.exit(1)
 

@@ -1,7 +1,8 @@
 """The catalog: a DuckDB database file with a view per table, which any tool can open while the pipeline runs.
 
 Nothing holds it open for writing: a refresh writes a new file and renames it. A view lists the lake's files when it is
-queried, so new partitions show at once; a refresh is for a table's first files and for changed columns.
+queried, so new partitions show at once; a refresh is for a table's first files, for changed columns, and for files that
+a crawl found to differ from the others.
 """
 
 import os
@@ -12,8 +13,10 @@ from typing import NamedTuple, Protocol
 import dagster as dg
 import duckdb
 
+from resources.crawler import MOST_BYTES, MOST_FILES, SCHEMA_DRIFT, Crawl, Crawler, Drift, Known
+from resources.file_readers import select_rows
 from resources.lake import Lake
-from resources.warehouse import quoted, unloaded_text
+from resources.warehouse import quoted
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, Column, Table
 
 HOUR_KEYS = (
@@ -24,15 +27,15 @@ HOUR_KEYS = (
 )
 DAY_KEYS = (Column("date", "DATE", "partition: day of event time, UTC"),)
 
-_UNQUOTED = """regexp_replace("{name}", '^''', '') AS "{name}" """
 _HOUR_FOLDER = "regexp_extract({file}, 'year=[0-9]+/month=[0-9]+/day=[0-9]+/hour=[0-9]+')"
 
 
 class CatalogRefresh(NamedTuple):
-    """What a refresh found: all views, and those whose tables have no files yet."""
+    """What a refresh found: all views, those whose tables have no files yet, and how files differ as far as is known."""
 
     views: list[str]
     empty: list[str]
+    drifts: list[Drift]
 
 
 class View(NamedTuple):
@@ -48,7 +51,10 @@ class Catalog(Protocol):
     """A database that knows every table."""
 
     def refresh(self, tables: Sequence[Table], views: Sequence[View] = ()) -> CatalogRefresh:
-        """Bring the catalog up to date with these tables, and the views over them."""
+        """Bring the catalog up to date with these tables, the views over them, and what crawls have found."""
+
+    def crawl(self, tables: Sequence[Table]) -> Crawl:
+        """Look at files of these tables that are new or changed."""
 
 
 class DuckDBCatalog:
@@ -57,13 +63,19 @@ class DuckDBCatalog:
     def __init__(self, file: Path, lake: Lake) -> None:
         self.file = file
         self._lake = lake
+        self._crawler = Crawler(file.with_suffix(".crawl.json"), lake)
+
+    def crawl(self, tables: Sequence[Table], most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> Crawl:
+        return self._crawler.crawl(tables, most_files, most_bytes)
 
     def refresh(self, tables: Sequence[Table], views: Sequence[View] = ()) -> CatalogRefresh:
         self.file.parent.mkdir(parents=True, exist_ok=True)
+        known = self._crawler.known(tables)
+        all_views = (*(self._view(table, known) for table in tables), *views, _drift_view(known.drifts))
         staged = self.file.with_name(f".{self.file.name}.{os.urandom(4).hex()}")
         try:
             with duckdb.connect(staged) as connection:
-                for view in (*map(self._view, tables), *views):
+                for view in all_views:
                     connection.execute(f'CREATE VIEW "{view.name}" AS {view.select}')
                     for comment in _comments(view):
                         connection.execute(comment)
@@ -71,54 +83,38 @@ class DuckDBCatalog:
         finally:
             staged.unlink(missing_ok=True)
         empty = [table.name for table in tables if not self._has_files(table)]
-        return CatalogRefresh([each.name for each in (*tables, *views)], empty)
+        return CatalogRefresh([view.name for view in all_views], empty, known.drifts)
 
-    def _view(self, table: Table) -> View:
-        return View(table.name, table.comment, _all_columns(table), self._select(table))
-
-    def _select(self, table: Table) -> str:
+    def _view(self, table: Table, known: Known) -> View:
         live = table == ENRICHED_EVENTS and self._has_files(ENRICHED_LANDING)
-        return self._sealed_and_landed() if live else self._select_files(table)
+        select = self._sealed_and_landed(known) if live else self._select(table, known)
+        return View(table.name, table.comment, _all_columns(table), select)
 
-    def _select_files(self, table: Table) -> str:
+    def _select(self, table: Table, known: Known) -> str:
         if not self._has_files(table):
-            return f"SELECT {', '.join(_nothing(column) for column in _all_columns(table))} LIMIT 0"
-        columns = ", ".join(_column(table, column) for column in _all_columns(table))
-        return f"SELECT {columns} FROM {self._reader(table)}"  # noqa: S608  declared names only
+            return _select_nothing(_all_columns(table))
+        columns = ", ".join(f'"{column.name}"' for column in _all_columns(table))
+        apart = {str(self._lake.path(file)): columns for file, columns in known.apart.get(table.name, {}).items()}
+        rows = select_rows(table, partition_columns(table), str(self._lake.path(_pattern(table))), apart)
+        return f"SELECT {columns} FROM ({rows})"  # noqa: S608  declared names only
 
-    def _sealed_and_landed(self) -> str:
+    def _sealed_and_landed(self, known: Known) -> str:
         """Sealed hours, and landing of the hours that are not sealed when the query runs.
 
         An hour stays sealed, so landing before the first one that is not sealed now need not be read.
         """
         sealed = set(self._lake.hours(ENRICHED_EVENTS.prefix))
-        landed = self._select_files(ENRICHED_LANDING)
+        landed = self._select(ENRICHED_LANDING, known)
         if not sealed:
             return landed
         open_hours = [hour for hour in self._lake.hours(ENRICHED_LANDING.prefix) if hour not in sealed]
         first = min(open_hours, default=max(sealed))
         sealed_now = f"SELECT {_HOUR_FOLDER.format(file='s.file')} FROM glob({self._files(ENRICHED_EVENTS)}) s"  # noqa: S608
         return (
-            f"{self._select_files(ENRICHED_EVENTS)} UNION ALL {landed} l "
+            f"{self._select(ENRICHED_EVENTS, known)} UNION ALL {landed} l "
             f"WHERE make_timestamp(l.year, l.month, l.day, l.hour, 0, 0) >= TIMESTAMP '{first:%Y-%m-%d %H}:00:00' "
             f"AND {_HOUR_FOLDER.format(file='l.filename')} NOT IN ({sealed_now})"
         )
-
-    def _reader(self, table: Table) -> str:
-        keys = ", ".join(f"{key.name}: {key.type}" for key in _keys(table))
-        types = ", ".join(f"'{column.name}': '{column.type}'" for column in table.columns)
-        hive = "filename = true, "
-        hive += f"hive_partitioning = true, hive_types = {{{keys}}}" if keys else "hive_partitioning = false"
-        match table.format:
-            case "parquet":
-                return f"read_parquet({self._files(table)}, {hive})"
-            case "json":
-                options = f"format = 'newline_delimited', columns = {{{types}}}"
-                return f"read_json({self._files(table)}, {options}, {hive})"
-            case "csv":
-                form = "auto_detect = false, delim = '|', quote = '\"', escape = '\"', header = true"
-                options = f"{form}, allow_quoted_nulls = false, columns = {{{types}}}"
-                return f"read_csv({self._files(table)}, {options}, {hive})"
 
     def _files(self, table: Table) -> str:
         return quoted(str(self._lake.path(_pattern(table))))
@@ -137,27 +133,29 @@ class DuckDBCatalogResource(dg.ConfigurableResource[DuckDBCatalog]):
         return DuckDBCatalog(Path(self.file), Lake(Path(self.root)))
 
 
-def _keys(table: Table) -> tuple[Column, ...]:
+def partition_columns(table: Table) -> tuple[Column, ...]:
     return {"hour": HOUR_KEYS, "day": DAY_KEYS, None: ()}[table.partition]
 
 
 def _all_columns(table: Table) -> tuple[Column, ...]:
-    return (*table.columns, *_keys(table))
+    return (*table.columns, *partition_columns(table))
 
 
 def _pattern(table: Table) -> str:
-    folders = (f"{key.name}=*" for key in _keys(table))
+    folders = (f"{key.name}=*" for key in partition_columns(table))
     return "/".join((table.prefix, *folders, "[!.]*"))
 
 
-def _nothing(column: Column) -> str:
-    return f'CAST(NULL AS {column.type}) AS "{column.name}"'
+def _select_nothing(columns: Sequence[Column]) -> str:
+    nothing = (f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in columns)
+    return f"SELECT {', '.join(nothing)} LIMIT 0"
 
 
-def _column(table: Table, column: Column) -> str:
-    if table.format == "csv" and column.type == "VARCHAR":
-        return unloaded_text(column.name)
-    return f'"{column.name}"'
+def _drift_view(drifts: Sequence[Drift]) -> View:
+    """The drifts themselves, for they are few."""
+    rows = " UNION ALL ".join(f"SELECT {', '.join(map(_literal, drift))}" for drift in drifts)
+    names = ", ".join(f'CAST(column{place} AS {column.type}) AS "{column.name}"' for place, column in enumerate(SCHEMA_DRIFT))
+    return View("schema_drift", "how files differ from their table's declared schema, as of the latest crawl", SCHEMA_DRIFT, rows)
 
 
 def _comments(view: View) -> Iterator[str]:
