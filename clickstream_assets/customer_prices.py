@@ -1,6 +1,5 @@
 """Asset `customer_prices`: prices per click as they were on a day, so that what it cost can be computed again."""
 
-import io
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 
@@ -14,7 +13,7 @@ from clickstream_assets.metadata import parquet_preview, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, day_of_key
 from resources.lake import Lake, day_file
 from streaming.domain.tables import CUSTOMER_PRICES
-from streaming.edges.parquet import arrow_schema
+from streaming.edges.parquet import arrow_schema, parquet_bytes
 from streaming.edges.users_db import Customer, UsersDb
 
 
@@ -77,10 +76,4 @@ def _content(day: date, lake: Lake) -> bytes | None:
 def _parquet(customers: Iterable[Customer]) -> bytes:
     rows = [(customer.customer_id, customer.price_per_click) for customer in customers]
     columns = zip(*rows, strict=True) if rows else ((), ())
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
-    written = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA), written, compression="zstd")
-    return written.getvalue()
-
-
-_SCHEMA = arrow_schema(CUSTOMER_PRICES)
+    return parquet_bytes(pa.table(list(columns), schema=arrow_schema(CUSTOMER_PRICES)))

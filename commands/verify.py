@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from clickstream_assets import pending
-from clickstream_assets.aggregates.registry import AGGREGATES, EVENTS
+from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
-from resources.warehouse import duckdb_limits, sql_file
+from resources.warehouse import duckdb_limits, quoted, sql_file
 from streaming.settings import SettingError, load_settings, make_home
 
 # Statements under sql/verify, which must find nothing, and the promise that each holds the tables to.
@@ -31,9 +31,8 @@ PROMISES = {
     "clicks_repeated": "a click stands once in an hour of event time",
     "clicks_not_flattened": "every click of enriched is flattened",
     "clicks_unknown": "flattened holds clicks of enriched only",
-    "days_off": "additive aggregates sum to what is flattened",
+    "days_off": "each aggregate keeps its invariants to what is flattened",
 }
-ADDITIVE = tuple(aggregate.name for aggregate in AGGREGATES if EVENTS in aggregate.measures)
 EXAMPLES = 5
 
 
@@ -95,9 +94,7 @@ def check_promises(
     hours = [hour.replace(tzinfo=None) for hour in behind.event_hours]
     connection.execute("CREATE TEMP TABLE hours_behind AS SELECT UNNEST(?::TIMESTAMP[]) AS event_hour", [hours])
     connection.execute("CREATE TEMP TABLE days_behind AS SELECT UNNEST(?::DATE[]) AS date", [behind.days])
-    counted = " UNION ALL ".join(f"SELECT '{name}' AS aggregate, date, events FROM {name}" for name in ADDITIVE)  # noqa: S608  declared names
-    connection.execute(f"CREATE TEMP VIEW additive_aggregates AS {counted}")
-    connection.execute("CREATE TEMP TABLE additive AS SELECT UNNEST(?) AS aggregate", [list(ADDITIVE)])
+    _measure_aggregates(connection)
     for promise in PROMISES:
         statement = sql_file(f"verify/{promise}")
         parameters: list[Any] = [with_open] * statement.count("CAST(? AS BOOLEAN)")
@@ -107,6 +104,24 @@ def check_promises(
             parameters = [str(acknowledged)]
         found = connection.execute(statement, parameters).to_arrow_table()
         yield Verdict(promise, found.num_rows, found.slice(0, EXAMPLES).to_pylist())
+
+
+def _measure_aggregates(connection: duckdb.DuckDBPyConnection) -> None:
+    """`invariants` of all aggregates, and for each what is `measured` of every period, known by the day it begins."""
+    connection.execute(
+        "CREATE TEMP MACRO begin_of(period, date) AS CASE period WHEN 'day' THEN date "
+        "WHEN 'week' THEN CAST(DATE_TRUNC('week', date) AS DATE) ELSE DATE '1970-01-01' END"
+    )
+    declared = [(aggregate.name, invariant) for aggregate in AGGREGATES for invariant in aggregate.invariants]
+    columns = "aggregate VARCHAR, measured VARCHAR, relation VARCHAR, counted VARCHAR, period VARCHAR"
+    connection.execute(f"CREATE TEMP TABLE invariants ({columns})")
+    connection.executemany("INSERT INTO invariants VALUES (?, ?, ?, ?, ?)", [[name, *each] for name, each in declared])
+    measured = " UNION ALL ".join(
+        f"SELECT '{name}' AS aggregate, {quoted(each.measured)} AS measured, "  # noqa: S608  declared names
+        f"begin_of('{each.period}', date) AS begin, {each.measured} AS value FROM {name} GROUP BY 3"
+        for name, each in declared
+    )
+    connection.execute(f"CREATE TEMP VIEW measured AS {measured}")
 
 
 def _show(verdicts: list[Verdict]) -> None:

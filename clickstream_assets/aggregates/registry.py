@@ -1,6 +1,7 @@
 """The registry of aggregates. A new one takes `sql/aggregates/<name>.sql` and a row here."""
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from clickstream_assets.aggregates.dependence import Dependence
 from streaming.domain.tables import CUSTOMER_PRICES, Column, Table
@@ -13,11 +14,22 @@ class Measure(Column):
     over_days: str = ""
 
 
+class Invariant(NamedTuple):
+    """What holds of every `period`: what SQL has `measured` of an aggregate's rows, compared with what is `counted` of
+    flattened events, or with zero: `nothing`."""
+
+    measured: str
+    relation: Literal["=", "<="]
+    counted: Literal["events", "users", "nothing"]
+    period: Literal["day", "week", "all"] = "day"
+
+
 @dataclass(frozen=True)
 class Aggregate:
     """One aggregate: what a row stands for, its keys, what is measured for each, and what a day of it depends on.
 
-    `also_reads`: tables that a day of it reads beside flattened events, the day's partition of each.
+    `invariants`: what `./run verify` holds it to. `also_reads`: tables that a day of it reads beside flattened events,
+    the day's partition of each.
     """
 
     name: str
@@ -26,6 +38,7 @@ class Aggregate:
     keys: tuple[Column, ...]
     measures: tuple[Measure, ...]
     example: str
+    invariants: tuple[Invariant, ...]
     depends_on: Dependence = Dependence.DAY
     also_reads: tuple[Table, ...] = ()
 
@@ -57,6 +70,10 @@ def _mean_degrees(name: str, description: str) -> Measure:
     return Measure(name, "DOUBLE", description, "degrees", mean)
 
 
+def _never(condition: str) -> Invariant:
+    return Invariant(f"COUNT(CASE WHEN {condition} THEN 1 END)", "=", "nothing")
+
+
 COUNTRY = Column("country", "VARCHAR", "ISO 3166-1 alpha-2 code, null where the place is unknown")
 REGION = Column("region", "VARCHAR", "region or state, null where unknown")
 CITY = Column("city", "VARCHAR", "city, null where unknown")
@@ -72,6 +89,8 @@ ACTIONS = (SEARCHES, VIEWS, ADD_TO_CARTS, PURCHASES)
 REVENUE = _sum("revenue", "sum of the prices of purchases", "DECIMAL(28,2)", "currency")
 USERS = Measure("users", "BIGINT", "distinct users of the day")
 
+EVERY_EVENT = (Invariant("SUM(events)", "=", "events"),)
+
 AGGREGATES = (
     Aggregate(
         "events_by_type",
@@ -80,6 +99,7 @@ AGGREGATES = (
         (EVENT_NAME,),
         (EVENTS,),
         "SELECT event_name, events FROM events_by_type_all_time ORDER BY events DESC",
+        EVERY_EVENT,
     ),
     Aggregate(
         "events_by_country",
@@ -89,6 +109,7 @@ AGGREGATES = (
         (EVENTS,),
         "SELECT country, SUM(events) AS events FROM events_by_country_last_30_days "
         "GROUP BY country ORDER BY events DESC",
+        EVERY_EVENT,
     ),
     Aggregate(
         "events_by_region",
@@ -97,6 +118,7 @@ AGGREGATES = (
         (COUNTRY, REGION),
         (EVENTS, *ACTIONS, USERS, REVENUE),
         "SELECT region, events, revenue FROM events_by_region_all_time WHERE country = 'US' ORDER BY events DESC",
+        EVERY_EVENT,
     ),
     Aggregate(
         "events_by_city",
@@ -110,6 +132,7 @@ AGGREGATES = (
             _mean_degrees("longitude", "to the east, mean over the events"),
         ),
         "SELECT city, latitude, longitude, events FROM events_by_city_last_30_days ORDER BY events DESC LIMIT 20",
+        EVERY_EVENT,
     ),
     Aggregate(
         "events_by_hour",
@@ -118,6 +141,7 @@ AGGREGATES = (
         (HOUR, EVENT_NAME),
         (EVENTS, REVENUE),
         "SELECT hour, SUM(events) AS events, SUM(revenue) AS revenue FROM events_by_hour GROUP BY hour ORDER BY hour",
+        EVERY_EVENT,
     ),
     Aggregate(
         "top_regions",
@@ -130,6 +154,7 @@ AGGREGATES = (
             Measure("events", "BIGINT", "events of any kind"),
         ),
         "SELECT rank, region, events FROM top_regions WHERE date = CURRENT_DATE ORDER BY rank",
+        (Invariant("SUM(events)", "<=", "events"), _never("rank NOT BETWEEN 1 AND 10")),
     ),
     Aggregate(
         "actions_by_customer",
@@ -145,6 +170,7 @@ AGGREGATES = (
             Measure("last_seen", "TIMESTAMP", "the last event", "UTC", "MAX(last_seen)"),
         ),
         "SELECT name, purchases, revenue FROM actions_by_customer_all_time ORDER BY revenue DESC LIMIT 10",
+        EVERY_EVENT,
     ),
     Aggregate(
         "hourly_funnel",
@@ -162,6 +188,7 @@ AGGREGATES = (
         ),
         "SELECT date, SUM(viewers) AS viewers, SUM(carters) AS carters, SUM(buyers) AS buyers FROM hourly_funnel "
         "GROUP BY date ORDER BY date",
+        (Invariant("SUM(viewers)", "<=", "users"), _never("buyers > carters OR carters > viewers")),
     ),
     Aggregate(
         "product_performance",
@@ -185,6 +212,7 @@ AGGREGATES = (
         ),
         "SELECT product_id, views, purchases, revenue FROM product_performance_last_30_days "
         "ORDER BY revenue DESC LIMIT 10",
+        EVERY_EVENT,
     ),
     Aggregate(
         "sessions",
@@ -203,6 +231,7 @@ AGGREGATES = (
         ),
         "SELECT date, COUNT(*) AS sessions, AVG(duration_seconds) AS seconds, AVG(converted) AS converted "
         "FROM sessions GROUP BY date ORDER BY date",
+        (Invariant("SUM(events)", "=", "events", "all"), _never("duration_seconds > 86400")),
         Dependence.NEIGHBOURS,
     ),
     Aggregate(
@@ -217,6 +246,7 @@ AGGREGATES = (
             Measure("stickiness", "DOUBLE", "users of all users_30_days", "0 to 1"),
         ),
         "SELECT date, users, users_30_days, stickiness FROM daily_active_users ORDER BY date",
+        (Invariant("SUM(users)", "=", "users"), _never("users > users_7_days OR users_7_days > users_30_days")),
         Dependence.MONTH,
     ),
     Aggregate(
@@ -231,6 +261,11 @@ AGGREGATES = (
             Measure("returning_users", "BIGINT", "users who were seen on a day before"),
         ),
         "SELECT date, new_users, returning_users FROM new_and_returning_users ORDER BY date",
+        (
+            Invariant("SUM(new_users + returning_users)", "=", "users"),
+            Invariant("SUM(new_users)", "=", "users", "all"),
+            _never("users <> new_users + returning_users"),
+        ),
         Dependence.HISTORY,
     ),
     Aggregate(
@@ -244,6 +279,7 @@ AGGREGATES = (
         ),
         (_sum("users", "users of the cohort whose first event of this week is of this day"),),
         "SELECT cohort_week, week, users FROM cohort_retention_all_time ORDER BY cohort_week, week",
+        (Invariant("SUM(users)", "=", "users", "week"), _never("week < 0")),
         Dependence.HISTORY,
     ),
     Aggregate(
@@ -260,6 +296,7 @@ AGGREGATES = (
             REVENUE,
         ),
         "SELECT pixel_id, revenue, click_cost FROM revenue_by_pixel_last_30_days ORDER BY revenue DESC LIMIT 10",
+        (Invariant("SUM(clicks)", "=", "events"), _never("priced_clicks > clicks")),
         also_reads=(CUSTOMER_PRICES,),
     ),
 )
