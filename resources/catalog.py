@@ -7,6 +7,7 @@ a crawl found to differ from the others.
 
 import os
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -31,7 +32,7 @@ _HOUR_FOLDER = "regexp_extract({file}, 'year=[0-9]+/month=[0-9]+/day=[0-9]+/hour
 
 
 class CatalogRefresh(NamedTuple):
-    """What a refresh found: all views, those whose tables have no files yet, and how files differ as far as is known."""
+    """What a refresh found: all views, those whose tables have no files yet, and how files are known to differ."""
 
     views: list[str]
     empty: list[str]
@@ -152,10 +153,17 @@ def _select_nothing(columns: Sequence[Column]) -> str:
 
 
 def _drift_view(drifts: Sequence[Drift]) -> View:
-    """The drifts themselves, for they are few."""
-    rows = " UNION ALL ".join(f"SELECT {', '.join(map(_literal, drift))}" for drift in drifts)
-    names = ", ".join(f'CAST(column{place} AS {column.type}) AS "{column.name}"' for place, column in enumerate(SCHEMA_DRIFT))
-    return View("schema_drift", "how files differ from their table's declared schema, as of the latest crawl", SCHEMA_DRIFT, rows)
+    """The drifts themselves: they are few."""
+    rows = (f"({', '.join(quoted(_text(value)) for value in drift)})" for drift in drifts)
+    names = ", ".join(f'"{column.name}"' for column in SCHEMA_DRIFT)
+    typed = ", ".join(f'CAST("{column.name}" AS {column.type}) AS "{column.name}"' for column in SCHEMA_DRIFT)
+    select = f"SELECT {typed} FROM (VALUES {', '.join(rows)}) v({names})"  # noqa: S608  declared names, quoted values
+    comment = "how files differ from their table's declared schema, as of the latest crawl"
+    return View("schema_drift", comment, SCHEMA_DRIFT, select if drifts else _select_nothing(SCHEMA_DRIFT))
+
+
+def _text(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S.%f}" if isinstance(value, datetime) else str(value)
 
 
 def _comments(view: View) -> Iterator[str]:
