@@ -12,10 +12,11 @@ import duckdb
 
 from clickstream_assets import pending
 from clickstream_assets.aggregates.registry import AGGREGATES
+from clickstream_assets.dashboard.assets import is_built
 from clickstream_assets.dead_runs import fail_dead
 from clickstream_assets.definitions import build_definitions, local_resources
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
-from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
+from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
 from clickstream_assets.partitions import Partitions, hour_key, hour_ranges, range_of_tags
 from clickstream_assets.requests import aggregate_requests, flatten_requests, range_requests
 from resources.event_stream import DeliveryProgress
@@ -57,6 +58,7 @@ class CatchUp:
         self._run(SETTLE, range_requests(settled, _BECAUSE))
         self._run(FLATTEN, flatten_requests(self._known(pending.event_hours(lake)), _BECAUSE))
         self._run(AGGREGATE, aggregate_requests(pending.days(lake), _BECAUSE))
+        self._run(BUILD_DASHBOARD, [] if is_built(lake) else [dg.RunRequest()])
         self._run(REPORT, [dg.RunRequest()])
         self._run(REFRESH_CATALOG, [dg.RunRequest()])
 

@@ -9,6 +9,7 @@ from clickstream_assets.aggregates.assets import aggregate_assets
 from clickstream_assets.alerts import alert_sensor
 from clickstream_assets.catalog import catalog
 from clickstream_assets.customer_prices import customer_prices_asset
+from clickstream_assets.dashboard.assets import dashboard_assets, rebuild_dashboard
 from clickstream_assets.dead_runs import fail_dead_runs
 from clickstream_assets.enriched.assets import enriched_assets
 from clickstream_assets.failed.assets import failed_assets
@@ -44,6 +45,7 @@ def build_definitions(
     """The asset graph on the edges of a deployment; `resource_overrides` replaces edges by their role."""
     settings = settings or load_settings()
     partitions = Partitions.since(settings.start)
+    dashboard, numbers_equal_the_tables = dashboard_assets(settings)
     return dg.Definitions(
         assets=[
             *ingestion_assets(partitions),
@@ -55,12 +57,13 @@ def build_definitions(
             customer_prices_asset(partitions),
             *aggregate_assets(partitions),
             latest_search_by_user,
+            dashboard,
             catalog,
         ],
-        asset_checks=[latest_hours_are_present, one_row_per_user_who_searched],
+        asset_checks=[latest_hours_are_present, one_row_per_user_who_searched, numbers_equal_the_tables],
         jobs=JOBS,
         schedules=SCHEDULES,
-        sensors=[*sensors(partitions), alert_sensor(settings), fail_dead_runs],
+        sensors=[*sensors(partitions), rebuild_dashboard, alert_sensor(settings), fail_dead_runs],
         resources=local_resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )

@@ -17,6 +17,7 @@ REFRESH_USER_NAMES = "refresh_user_names"
 REBUILD_CACHE = "rebuild_cache"
 REPORT = "report"
 REFRESH_CATALOG = "refresh_catalog"
+BUILD_DASHBOARD = "build_dashboard"
 
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     dg.define_asset_job(
@@ -37,6 +38,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
         ["user_names", "last_access"],
         description="Names from MySQL and last access from enriched events, into a cache that was wiped.",
     ),
+    dg.define_asset_job(BUILD_DASHBOARD, ["dashboard"], description="The web page for analysts, from the aggregates."),
     dg.define_asset_job(REPORT, ["latest_search_by_user"], description="Reports over lake, Redis and MySQL."),
     repair_degraded_hours,
     replay_failed_events,

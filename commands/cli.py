@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "Check that nothing was lost, doubled or made up.",
     "replay": "Replay failed events that would pass now.",
     "customers": "List customers, and add one as a sign-up does.",
+    "dashboard": "Write the dashboard to one file, from the tables as they are.",
     "query": "Run SQL on the catalog's tables.",
     "soak": "Run traffic under random faults and account for every event.",
     "test": "Run linters, type checks and tests.",

@@ -16,6 +16,7 @@ from commands.platform import (
     geo_environment,
     local_settings,
     start_dagster,
+    start_dashboard,
     start_schedules,
     start_servers,
     start_stream,
@@ -58,6 +59,7 @@ def demo(events: int, days: float, seed: int | None, leave: bool, as_json: bool)
             servers = start_servers(supervisor, home, say)
             start_stream(supervisor, servers, say)
             if not leave:
+                start_dashboard(supervisor, say)
                 start_dagster(supervisor, home, servers, say)
             options = {"--events": events, "--days": min(days, _days_since_start()), "--seed": seed}
             summary = _run_events_through(supervisor, options)

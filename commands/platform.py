@@ -119,6 +119,17 @@ def start_stream(supervisor: Supervisor, servers: tuple[str, ...], say: Callable
     )
 
 
+def start_dashboard(supervisor: Supervisor, say: Callable[[str], None]) -> None:
+    """Start what serves the dashboard."""
+    named = load_settings().dashboard_url
+    is_proxied = urlsplit(named).hostname not in LOOPBACK_NAMES
+    port = _port("the dashboard", 8050 if is_proxied else urlsplit(named).port or 8050, say)
+    url = f"http://{LOOPBACK}:{port}"
+    supervisor.export({"DASHBOARD_URL": named if is_proxied else url})
+    command: list[str | Path] = [sys.executable, "-m", "commands.dashboard_server", "--port", str(port)]
+    supervisor.start(Service("dashboard", command, ready=lambda: accepts_connections(port)))
+
+
 def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], say: Callable[[str], None]) -> None:
     """Start the code server and the web server."""
     environment = dagster_environment(home)

@@ -37,7 +37,9 @@ from streaming.runtime.health.report import (
 from streaming.runtime.supervisor import running_system
 from streaming.settings import SettingError, Settings, load_home, load_settings
 
-ADDRESSES = ("COLLECTOR_URL", "DAGSTER_URL", "METRICS_URL", "REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL")
+ADDRESSES = (
+    "COLLECTOR_URL", "DAGSTER_URL", "DASHBOARD_URL", "METRICS_URL", "REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL",
+)  # fmt: skip
 UNKNOWN = 3
 EXIT_STATUS = {"well": 0, "warning": 1, "critical": 2, "stopped": UNKNOWN}
 STYLES = {"well": "green", "warning": "yellow", "critical": "bold red", "stopped": ""}

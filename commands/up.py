@@ -13,6 +13,7 @@ from commands.platform import (
     geo_environment,
     local_settings,
     start_dagster,
+    start_dashboard,
     start_schedules,
     start_servers,
     start_stream,
@@ -40,6 +41,7 @@ def up(detach: bool, no_dagster: bool) -> None:
             supervisor.export(geo)
             servers = start_servers(supervisor, home, say)
             start_stream(supervisor, servers, say)
+            start_dashboard(supervisor, say)
             if not no_dagster:
                 start_dagster(supervisor, home, servers, say)
                 start_schedules(supervisor, home)
@@ -61,6 +63,7 @@ def show_addresses(home: Path) -> None:
     settings = load_settings()
     if "dagster-webserver" in (running_system(home) or {}).get("processes", {}):
         say(f"Dagster    {settings.dagster_url}")
+    say(f"dashboard  {settings.dashboard_url}")
     say(f"collector  {settings.collector_url}  (POST /events; its documentation: {settings.collector_url}/docs)")
     say(f"metrics    {settings.metrics_url}/metrics")
     say(f"lake       {settings.lake}")

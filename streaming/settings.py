@@ -40,6 +40,7 @@ class Settings:
     collector_host: str
     collector_port: int
     dagster_url: str
+    dashboard_url: str
     metrics_url: str
     alert_webhook: str
     alert_delay_seconds: float
@@ -112,6 +113,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         collector_host=text("COLLECTOR_HOST", "127.0.0.1"),
         collector_port=int(number("COLLECTOR_PORT", 8080, 1, 65_535)),
         dagster_url=url("DAGSTER_URL", "http://127.0.0.1:3000", HTTP_FORM, "http", "https"),
+        dashboard_url=url("DASHBOARD_URL", "http://127.0.0.1:8050", HTTP_FORM, "http", "https"),
         metrics_url=url("METRICS_URL", "http://127.0.0.1:9464", HTTP_FORM, "http", "https"),
         alert_webhook=url("CLICKSTREAM_ALERT_WEBHOOK", "", WEBHOOK_FORM, "http", "https"),
         alert_delay_seconds=number("CLICKSTREAM_ALERT_DELAY_SECONDS", 300, 1),

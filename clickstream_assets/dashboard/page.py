@@ -4,9 +4,12 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from datetime import date, timedelta
 from functools import cache
 from html import escape
 from importlib.resources import files
+from itertools import accumulate
 from typing import Any
 
 import altair as alt
@@ -20,7 +23,6 @@ MOST_BYTES = 1_900_000
 ROWS = alt.NamedData("rows")
 EVENT_COLOURS = alt.Scale(domain=list(ACTIONS), range=[f"var(--{action.lower()})" for action in ACTIONS])
 SHADES = [f"var(--shade-{step})" for step in range(1, 7)]
-_DATA = re.compile(rb'<script id="data" type="application/gzip">([^<]*)</script>')
 
 
 def render(connection: duckdb.DuckDBPyConnection) -> bytes:
@@ -33,17 +35,34 @@ def render(connection: duckdb.DuckDBPyConnection) -> bytes:
     return _page(pack(connection, MOST_BYTES - len(empty)))
 
 
-def packed_data(page: bytes) -> bytes:
-    """The data that a page holds, as `data.encode` made them."""
-    found = _DATA.search(page)
-    if found is None:
-        raise ValueError("this is no page of the dashboard")
-    return found[1]
-
-
 def specs() -> dict[str, dict[str, Any]]:
     """Vega-Lite for each panel that Vega draws, by the panel's name; the page gives them their rows."""
     return {panel.name: DRAWN[panel.kind](panel).to_dict() for panel in PANELS if panel.kind in DRAWN}
+
+
+def preview(content: dict[str, Any]) -> bytes:
+    """A PNG of two panels as they look on paper, for where a page cannot be shown."""
+    table = content["tables"]["events_by_type"]
+    rows = list(_rows(table))
+    days = sorted({row["date"] for row in rows})
+    by_type = alt.Color("event_name", type="nominal", scale=EVENT_COLOURS, title=None)
+    count = alt.Y("events", type="quantitative", title=None)
+    bars = alt.Chart(ROWS).mark_bar().encode(alt.X("date", type="ordinal", title=None, axis=None), count, by_type)
+    donut = alt.Chart(ROWS).mark_arc(innerRadius=60).encode(theta="sum(events):Q", color=by_type)
+    title = f"Events from {days[0]} to {days[-1]}: {sum(row['events'] for row in rows):,}"
+    both = alt.hconcat(bars.properties(width=520, height=220), donut.properties(width=220, height=220)).properties(
+        title=title
+    )
+    spec = json.dumps(both.to_dict() | {"datasets": {"rows": rows}})
+    colours = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", _own("style.css").split("}")[0]))
+    return vl_convert.vegalite_to_png(re.sub(r"var\(--([a-z0-9-]+)\)", lambda name: colours[name[1]], spec), scale=1.5)
+
+
+def _rows(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    since = date.fromisoformat(table["since"])
+    keys, steps = accumulate(table["key"]), accumulate(table["at"])
+    for key, at, events in zip(keys, steps, table["sums"]["events"], strict=True):
+        yield {"event_name": table["keys"]["event_name"][key], "date": f"{since + timedelta(at)}", "events": events}
 
 
 @cache
@@ -56,7 +75,8 @@ def _frame() -> tuple[bytes, bytes]:
         },
         "specs": specs(),
     }
-    scripts = [vl_convert.javascript_bundle(), *(_own(name) for name in ("model.js", "charts.js", "dashboard.js"))]
+    vega = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the snippet has a default
+    scripts = [vega, *(_own(name) for name in ("model.js", "charts.js", "dashboard.js"))]
     style = _own("style.css")
     html = _own("page.html")
     for name, text in {
@@ -111,7 +131,7 @@ def _panel(panel: Panel) -> str:
     )
 
 
-def _time(panel: Panel) -> alt.Chart:
+def _time(panel: Panel) -> Any:
     """Stacked by the page: Vega-Lite stacks no bars that last from one moment to another."""
     colour: Any = alt.value("var(--accent)")
     if panel.colour:
@@ -137,7 +157,7 @@ def _time(panel: Panel) -> alt.Chart:
     )
 
 
-def _donut(panel: Panel) -> alt.LayerChart:
+def _donut(panel: Panel) -> Any:
     measure = panel.measures[0]
     dimension = panel.dimension[0]
     arcs = (
@@ -162,9 +182,9 @@ def _donut(panel: Panel) -> alt.LayerChart:
     return alt.layer(arcs, total, label).properties(width="container", height=190)
 
 
-def _states(panel: Panel) -> alt.Chart:
+def _states(panel: Panel) -> Any:
     measure = panel.measures[0]
-    shapes = alt.Data(values=_shapes("us-states"), format=alt.TopoDataFormat(feature="states", type="topojson"))
+    shapes = alt.Data(values=_shapes("us-states"), format=alt.TopoDataFormat(feature="states", type="topojson"))  # type: ignore[no-untyped-call]
     return (
         alt.Chart(shapes)
         .mark_geoshape(stroke="var(--card)", strokeWidth=1)
@@ -188,9 +208,9 @@ def _states(panel: Panel) -> alt.Chart:
     )
 
 
-def _points(panel: Panel) -> alt.LayerChart:
+def _points(panel: Panel) -> Any:
     measure = panel.measures[0]
-    shapes = alt.Data(values=_shapes("world-land"), format=alt.TopoDataFormat(feature="land", type="topojson"))
+    shapes = alt.Data(values=_shapes("world-land"), format=alt.TopoDataFormat(feature="land", type="topojson"))  # type: ignore[no-untyped-call]
     land = alt.Chart(shapes).mark_geoshape(fill="var(--land)", stroke="var(--line)", strokeWidth=0.5)
     points = (
         alt.Chart(ROWS)
@@ -217,7 +237,7 @@ def _points(panel: Panel) -> alt.LayerChart:
     return alt.layer(land, points).project(type="naturalEarth1").properties(width="container", height="container")
 
 
-def _heat(panel: Panel) -> alt.LayerChart:
+def _heat(panel: Panel) -> Any:
     cohort, week = panel.dimension
     base = alt.Chart(ROWS).encode(
         x=alt.X(

@@ -71,7 +71,7 @@ class Source:
     most_days: int = 400
 
 
-PANELS = (
+PANELS: tuple[Panel, ...] = (
     Panel("events", Kind.TILE, "Events", "events_by_type", by_event_type=True),
     Panel("users", Kind.TILE, "Users", "daily_active_users", measures=("users",)),
     Panel("purchases", Kind.TILE, "Purchases", "events_by_region", measures=("purchases",)),
@@ -166,7 +166,7 @@ PANELS = (
     ),
 )
 
-SOURCES = (
+SOURCES: tuple[Source, ...] = (
     Source("events_by_type", ("event_name",), ("events",)),
     Source("events_by_hour", ("event_name",), ("events", "revenue"), step="hour", most_days=62),
     Source("events_by_region", ("country", "region"), (*ACTION_COLUMNS, "revenue"), rank_by="events", most=800),

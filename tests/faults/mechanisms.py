@@ -376,7 +376,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         "dagster_ui_bound_to_loopback",
         "test_doors.py::test_door_dagster_ui_bound_to_loopback",
-        "commands/dagster_ui.py",
+        "commands/own_pages.py",
         "nor a socket that another site's page opens",
         'headers.get("origin", f"//{host}")',
         'f"//{host}"',

@@ -1,4 +1,4 @@
-"""Who may ask the Dagster UI for what."""
+"""Who may ask the Dagster UI and the dashboard for what."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from commands.dagster_ui import OwnPagesOnly
+from commands.own_pages import OwnPagesOnly
 
 LOCAL, PROXIED = "127.0.0.1:3000", "dagster.example.com"
 CROSS_SITE = {"sec-fetch-site": "cross-site"}
