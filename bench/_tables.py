@@ -1,7 +1,8 @@
 """Materialising tables from landing files, in this process, as a run of Dagster does: all of a range at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from clickstream_assets.partitions import hour_key, range_tags
 from resources.event_stream import DeliveryProgress
 from resources.warehouse import DuckDBWarehouse
 from streaming.edges.redis_stream import Checkpoint
+from streaming.edges.users_db import Customer
 from streaming.settings import load_settings
 
 # The tables of each step, in the order in which they follow from each other.
@@ -20,7 +22,7 @@ STEPS = {
     "seal": ("enriched_events",),
     "ledger": ("event_ledger",),
     "flatten": ("flattened_events",),
-    "aggregate": tuple(aggregate.name for aggregate in AGGREGATES),
+    "aggregate": ("customer_prices", *(aggregate.name for aggregate in AGGREGATES)),
 }
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -33,11 +35,20 @@ class Delivered:
         return DeliveryProgress({"shardId-000000000000": Checkpoint(None, datetime.max.replace(tzinfo=UTC))})
 
 
+class Shop:
+    """A shop whose thousand customers cost the same."""
+
+    def all_customers(self) -> Iterator[Customer]:
+        """By customer_id."""
+        for customer_id in range(1, 1001):
+            yield Customer(customer_id, "pixel", "Ada Lovelace", Decimal("0.25"), datetime.now(UTC))
+
+
 def materialize(home: Path, step: str, hours: Sequence[datetime], threads: int | None = None) -> None:
     """Materialise the tables of a step for these hours in a row, or their days; `threads` None: one per core."""
     settings = load_settings({"CLICKSTREAM_HOME": str(home), "CLICKSTREAM_START": f"{hours[0]:%Y-%m-%d}"})
     warehouse = DuckDBWarehouse(settings.memory_limit_bytes, home / "duckdb", threads)
-    definitions = build_definitions(settings, {"delivery": Delivered(), "warehouse": warehouse})
+    definitions = build_definitions(settings, {"delivery": Delivered(), "warehouse": warehouse, "users_db": Shop()})
     first, last = (f"{hour:%Y-%m-%d}" if step == "aggregate" else hour_key(hour) for hour in (hours[0], hours[-1]))
     definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=dg.DagsterInstance.ephemeral(),

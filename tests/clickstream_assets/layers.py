@@ -5,12 +5,14 @@ from datetime import date, datetime, timedelta
 from clickstream_assets import pending
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.unload import unload
+from clickstream_assets.customer_prices import record_prices
 from clickstream_assets.enriched.seal import seal
 from clickstream_assets.flattened.flatten import find_event_hours, flatten
 from clickstream_assets.ledger.balance import publish_balance
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
+from tests.clickstream_assets.aggregates import SHOP
 from tests.clickstream_assets.conftest import NOW, caught_up
 
 LONG_AFTER = NOW + timedelta(days=2)
@@ -32,6 +34,7 @@ def flatten_pending(lake: Lake, warehouse: DuckDBWarehouse) -> list[datetime]:
 
 def aggregate_pending(lake: Lake, warehouse: DuckDBWarehouse) -> list[date]:
     days = pending.days(lake)
+    record_prices(days, date.max, lake, SHOP)
     for day, aggregates in days.items():
         for aggregate in aggregates:
             unload(aggregate, day, FlattenedDays(lake), lake, warehouse)
