@@ -4,13 +4,13 @@ What Athena's connectors would read is fetched into files first. The lake's part
 rest, for it names the users whom the cache is asked about: a page of them in each round trip.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import pyarrow as pa
+import msgspec
 import pyarrow.parquet as pq
 import pymysql
 import redis
@@ -20,7 +20,7 @@ from sqlglot import exp
 from clickstream_assets.aggregates.dependence import Dependence, FlattenedDays
 from resources.lake import Lake, modified_at
 from resources.warehouse import Source, Warehouse, sql_file
-from streaming.domain.tables import FLATTENED_EVENTS, LATEST_SEARCH_BY_USER
+from streaming.domain.tables import FLATTENED_EVENTS, LATEST_SEARCH_BY_USER, Column, Table
 from streaming.domain.timestamps import format_timestamp
 from streaming.edges.user_cache import UserCache
 from streaming.edges.users_db import UsersDb
@@ -29,8 +29,33 @@ REPORT_FILE = f"{LATEST_SEARCH_BY_USER.prefix}/{LATEST_SEARCH_BY_USER.name}.parq
 STATEMENT = "athena/latest_search_by_user"
 PAGE = 5_000
 
-_USERS = pa.schema({"_key_": pa.string(), "last_access": pa.string(), "location": pa.string()})
-_CUSTOMERS = pa.schema({"customer_id": pa.uint64(), "name": pa.string(), "price_per_click": pa.decimal128(10, 4)})
+_SEARCHES = "searches"
+_USERS = Table(
+    "users",
+    "",
+    "json",
+    None,
+    "one row per hash `user:<id>`, as Athena's Redis connector shows them",
+    (
+        Column("_key_", "VARCHAR", "the hash's name"),
+        Column("last_access", "VARCHAR", "event time of the user's last event", "UTC"),
+        Column("location", "VARCHAR", "city, region and country of that event, empty where unknown"),
+    ),
+)
+_CUSTOMERS = Table(
+    "customers",
+    "",
+    "json",
+    None,
+    "one row per customer, as Athena's MySQL connector shows them",
+    (
+        Column("customer_id", "BIGINT", "the user_id of events, as a number"),
+        Column("name", "VARCHAR", "full name"),
+        Column("price_per_click", "DECIMAL(10,4)", "what one click of this customer costs", "currency"),
+    ),
+)
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Unavailable(NamedTuple):
@@ -56,14 +81,20 @@ def refresh(lake: Lake, warehouse: Warehouse, user_cache: UserCache, users_db: U
     flattened = FlattenedDays(lake)
     statement = local_statement()
     with lake.scratch() as scratch:
-        searches, users, customers = (scratch / f"{name}.parquet" for name in ("searches", "users", "customers"))
+        searches, users, customers = scratch / "searches", scratch / "users", scratch / "customers"
         events = Source(FLATTENED_EVENTS, flattened.files(*_all_of(flattened)))
-        warehouse.save(statement.searches, [], {"flattened_events": events}, searches, {})
-        unavailable = Unavailable(
-            _fetch(_cached_users(searches, user_cache), _USERS, users),
-            _fetch(_customers(users_db), _CUSTOMERS, customers),
-        )
-        sources = {file.stem: Source(None, [file]) for file in (searches, users, customers)}
+        warehouse.save(statement.searches, [], {FLATTENED_EVENTS.name: events}, searches, {})
+        with ThreadPoolExecutor() as threads:
+            fetched = (
+                threads.submit(_fetch, _users(searches, user_cache), users),
+                threads.submit(_fetch, _customers(users_db), customers),
+            )
+        unavailable = Unavailable(*(each.result() for each in fetched))
+        sources = {
+            _SEARCHES: Source(None, [searches]),
+            _USERS.name: Source(_USERS, [users]),
+            _CUSTOMERS.name: Source(_CUSTOMERS, [customers]),
+        }
         with lake.publishing(REPORT_FILE, flattened.as_of(*_all_of(flattened))) as file:
             warehouse.save(statement.report, [], sources, file, {})
     return unavailable
@@ -106,9 +137,9 @@ def local_statement() -> LocalStatement:
     for table in statement.find_all(exp.Table):
         table.set("db", None)
         table.set("catalog", None)
-    of_lake = statement.find(exp.CTE).this
+    of_lake = next(cte.this for cte in statement.find_all(exp.CTE) if cte.alias == "s3")
     searches = of_lake.sql("duckdb")
-    of_lake.replace(exp.select("*").from_("searches"))
+    of_lake.replace(exp.select("*").from_(_SEARCHES))
     return LocalStatement(searches, statement.sql("duckdb"))
 
 
@@ -116,35 +147,25 @@ def _all_of(flattened: FlattenedDays) -> tuple[Dependence, date]:
     return Dependence.HISTORY, max(flattened.days, default=date.min)
 
 
-def _fetch(batches: Iterator[pa.RecordBatch], schema: pa.Schema, file: Path) -> str | None:
-    """Write what a source gives. One that fails, wherever it has come to, gives nothing; returns why."""
+def _fetch(rows: Iterator[Mapping[str, Any]], file: Path) -> str | None:
+    """Write what a source gives as JSON lines. One that fails, wherever it has come to, gives nothing; returns why."""
     try:
-        _write(batches, schema, file)
+        with file.open("wb") as lines:
+            for row in rows:
+                lines.write(_encode(row) + b"\n")
     except (redis.RedisError, pymysql.MySQLError, ValueError) as error:  # ValueError: somebody wrote what is no text
-        _write((), schema, file)
+        file.write_bytes(b"")
         return f"{type(error).__name__}: {error}"
     return None
 
 
-def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: Path) -> None:
-    with pq.ParquetWriter(file, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
+def _users(searches: Path, user_cache: UserCache) -> Iterator[Mapping[str, Any]]:
+    with pq.ParquetFile(searches) as users:
+        for page in users.iter_batches(PAGE, columns=["user_id"]):
+            for user_id, (moment, location) in user_cache.last_accesses(page["user_id"].to_pylist()).items():
+                yield {"_key_": f"user:{user_id}", "last_access": format_timestamp(moment), "location": location}
 
 
-def _cached_users(searches: Path, user_cache: UserCache) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(searches) as rows:
-        for batch in rows.iter_batches(PAGE, columns=["user_id"]):
-            seen = user_cache.last_accesses(batch["user_id"].to_pylist())
-            keys = [f"user:{user_id}" for user_id in seen]
-            moments = [format_timestamp(moment) for moment, _ in seen.values()]
-            yield pa.record_batch([keys, moments, [location for _, location in seen.values()]], schema=_USERS)
-
-
-def _customers(users_db: UsersDb) -> Iterator[pa.RecordBatch]:
-    customers = ((each.customer_id, each.name, each.price_per_click) for each in users_db.all_customers())
-    while page := list(islice(customers, PAGE)):
-        columns = [
-            pa.array(column, field.type) for column, field in zip(zip(*page, strict=True), _CUSTOMERS, strict=True)
-        ]
-        yield pa.record_batch(columns, schema=_CUSTOMERS)
+def _customers(users_db: UsersDb) -> Iterator[Mapping[str, Any]]:
+    for each in users_db.all_customers():
+        yield {"customer_id": each.customer_id, "name": each.name, "price_per_click": each.price_per_click}

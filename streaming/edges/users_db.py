@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pymysql
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import conversions
 from pymysql.cursors import Cursor, SSCursor
 
 from streaming.settings import ROOT
@@ -131,6 +133,7 @@ def _connection_options(url: str) -> dict[str, Any]:
         "password": unquote(parts.password or ""),
         "database": unquote(database),
         "charset": "utf8mb4",
+        "conv": {**conversions, FIELD_TYPE.TIMESTAMP: datetime.fromisoformat},  # a quarter of what a scan takes
         "init_command": "SET time_zone = '+00:00'",
     }
 
