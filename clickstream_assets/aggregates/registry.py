@@ -153,7 +153,7 @@ AGGREGATES = (
             Measure("region", "VARCHAR", "region or state"),
             Measure("events", "BIGINT", "events of any kind"),
         ),
-        "SELECT rank, region, events FROM top_regions WHERE date = CURRENT_DATE ORDER BY rank",
+        "SELECT date, rank, region, events FROM top_regions ORDER BY date DESC, rank LIMIT 10",
         (Invariant("SUM(events)", "<=", "events"), _never("rank NOT BETWEEN 1 AND 10")),
     ),
     Aggregate(
