@@ -67,12 +67,12 @@ def query(sql: str | None, form: str, output: Path | None) -> None:
     settings = load_settings()
     make_home(settings.home)
     catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
-    views = catalog.refresh(CATALOGUED, ROLLED_UP).views
+    views = sorted(catalog.refresh(CATALOGUED, ROLLED_UP).views)
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
     if statement is None:
         _greet(views)
         _become_shell(catalog.file, limits, settings.home / HISTORY_FILE)
-    with duckdb.connect(catalog.file, read_only=True, config=limits) as connection, _explained(), _interruptible():
+    with duckdb.connect(catalog.file, read_only=True, config=limits) as connection, _explained(views), _interruptible():
         connection.execute(IN_UTC)
         relation = connection.sql(statement)
         if relation is None:
@@ -96,7 +96,7 @@ def _check_usage(sql: str | None, form: str, output: Path | None) -> None:
 
 def _greet(views: Sequence[str]) -> None:
     width = shutil.get_terminal_size().columns
-    click.echo(click.wrap_text(f"Tables: {', '.join(sorted(views))}", width, subsequent_indent="  "))
+    click.echo(click.wrap_text(f"Tables: {', '.join(views)}", width, subsequent_indent="  "))
     click.echo("DESCRIBE <table> lists its columns, docs/tables.md explains them. Times are UTC. Ctrl-D leaves.\n")
 
 
@@ -108,15 +108,14 @@ def _become_shell(catalog: Path, limits: Mapping[str, Any], history: Path) -> No
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(views: Sequence[str]) -> Iterator[None]:
     """An error of the statement, in DuckDB's words; for a table that is not there, those that are."""
     try:
         yield
     except duckdb.CatalogException as error:
-        tables = ", ".join(sorted(table.name for table in CATALOGUED))
         # DuckDB's nearest name may be one of its own system tables.
         message = re.sub(r"(Table with name .* does not exist!)\nDid you mean .*", r"\1", str(error))
-        raise click.ClickException(f"{message}\n\nTables: {tables}") from error
+        raise click.ClickException(f"{message}\n\nTables: {', '.join(views)}") from error
     except duckdb.Error as error:
         raise click.ClickException(str(error)) from error
 

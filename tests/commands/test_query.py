@@ -101,7 +101,7 @@ def test_sql_from_standard_input() -> None:
 def test_an_unknown_table_names_those_there_are() -> None:
     status, output = run("SELECT * FROM evnts")
     assert status == 1
-    assert "Tables: actions_by_customer, enriched_events" in output
+    assert "Tables: actions_by_customer, actions_by_customer_all_time, " in output
     assert "Did you mean" not in output
 
 
