@@ -33,7 +33,7 @@ EVENTS = [
     event("20", 62, "ViewContent", **RIVERSIDE, **LAMP, time_on_data=15, latitude=33.9602, longitude=-117.4),
     event("20", 63, "AddToCart", **RIVERSIDE, **LAMP, time_on_data=99),
     event("20", 64, "Purchase", **RIVERSIDE, **LAMP),
-    event("35", 65, "Purchase", **RIVERSIDE, **LAMP),
+    event("35", 65, "Purchase", **RIVERSIDE, **LAMP, name="=1+1"),
     event("35", 119.99, "ViewContent", **LONDON, **DESK, latitude=51.5, longitude=-0.1),
     event("35", 120, "Purchase", **LONDON, **DESK),
     event("zoë|x", 1439, "Purchase"),
@@ -87,7 +87,7 @@ rank|country|region|events
     "actions_by_customer": """\
 user_id|name|searches|views|add_to_carts|purchases|events|revenue|first_seen|last_seen
 20|Semyon Ryan|1|2|1|1|5|19.90|2026-11-20 00:00:00|2026-11-20 01:04:00
-35||0|1|0|2|3|269.90|2026-11-20 01:05:00|2026-11-20 02:00:00
+35|'=1+1|0|1|0|2|3|269.90|2026-11-20 01:05:00|2026-11-20 02:00:00
 "zoë|x"||0|0|0|1|1|0.00|2026-11-20 23:59:00|2026-11-20 23:59:00
 """,
     "product_performance": """\

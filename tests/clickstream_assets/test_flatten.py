@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickstream_assets import pending
-from clickstream_assets.aggregates.registry import AGGREGATES, EVENTS
 from clickstream_assets.flattened.flatten import RedLedgerError, find_event_hours, flatten, repeated_clicks
 from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse
@@ -186,38 +185,3 @@ def test_the_articles_group_by_gives_the_counts_that_were_sent(lake: Lake, wareh
     )
     by_type = lake.path("aggregated/events_by_type/date=2021-07-12/events_by_type.csv").read_text().splitlines()[1:]
     assert {name: int(count) for name, count in (line.split("|") for line in by_type)} == sent
-
-
-def test_aggregates_on_input_to_check_by_hand(lake: Lake, warehouse: DuckDBWarehouse) -> None:
-    price = {"additional_data": {"price": 10.50}}
-    land(
-        lake,
-        [
-            delivery(NOW, "1", NOW, user_id="1", event_name="Search"),
-            delivery(NOW, "2", NOW, user_id="1", event_name="Purchase", **price),
-            replace(delivery(NOW, "3", NOW, user_id="2", event_name="Purchase", **price), place=None, name="=1+1"),
-        ],
-        "one",
-    )
-    settle(lake, warehouse)
-    flatten_pending(lake, warehouse)
-    aggregate_pending(lake, warehouse)
-
-    def unloaded(name: str) -> str:
-        return lake.path(f"aggregated/{name}/date=2026-11-20/{name}.csv").read_text()
-
-    assert unloaded("events_by_region") == (
-        "country|region|events|users|revenue\nUS|California|2|1|10.50\n||1|1|10.50\n"
-    )
-    assert unloaded("events_by_city") == (
-        "country|region|city|events|latitude|longitude\nUS|California|Riverside|2|33.95|-117.4\n|||1||\n"
-    )
-    seen = "2026-11-20 10:05:00|2026-11-20 10:05:00"
-    assert unloaded("actions_by_customer") == (
-        "user_id|name|searches|views|add_to_carts|purchases|events|revenue|first_seen|last_seen\n"
-        f"1|Semyon Ryan|1|0|0|1|2|10.50|{seen}\n"
-        f"2|'=1+1|0|0|0|1|1|10.50|{seen}\n"
-    )
-    for aggregate in (each for each in AGGREGATES if EVENTS in each.measures):
-        rows = [line.split("|") for line in unloaded(aggregate.name).splitlines()]
-        assert sum(int(row[rows[0].index("events")]) for row in rows[1:]) == 3

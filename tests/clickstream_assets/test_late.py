@@ -21,10 +21,11 @@ from tests.landing import delivery, land
 
 LATE = NOW - timedelta(days=40)
 LATE_DAY = LATE.date()
-DAYS = [LATE_DAY + timedelta(days=number) for number in (-2, -1, 0, 1, 2, 20, 39, 40)]
+DAYS = [LATE_DAY + timedelta(days=number) for number in (-2, -1, 0, 1, 2, 29, 30, 40)]
 AFTER = {
     Dependence.DAY: [LATE_DAY],
     Dependence.NEIGHBOURS: [LATE_DAY + timedelta(days=step) for step in (-1, 0, 1)],
+    Dependence.MONTH: [LATE_DAY + timedelta(days=step) for step in (0, 1, 2, 29)],
     Dependence.HISTORY: [day for day in DAYS if day >= LATE_DAY],
 }
 SENSORS = ("reopen_late_hours", "flatten_touched_hours", "aggregate_touched_days")
@@ -37,8 +38,10 @@ class Identity(NamedTuple):
 
 
 def tables(lake: Lake) -> dict[Path, Identity]:
-    """What makes up the tables that are rebuilt for late events."""
-    files = (file for folder in ("flattened", "aggregated") for file in lake.path(folder).rglob("*.*"))
+    """What makes up the tables that are rebuilt for late events, and the prices that are kept."""
+    files = (
+        file for folder in ("flattened", "aggregated", "customer_prices") for file in lake.path(folder).rglob("*.*")
+    )
     return {
         file.relative_to(lake.root): Identity(file.stat().st_ino, file.stat().st_mtime_ns, file.read_bytes())
         for file in files
@@ -78,6 +81,7 @@ def test_it_changes_its_hour_and_the_days_that_depend_on_it_alone(
     changed = {path for path in after if after[path] != before.get(path)}
     flattened = {path for path in changed if path.parts[0] == "flattened"}
     assert flattened == {Path(f"flattened/{LATE:year=%Y/month=%m/day=%d/hour=%H}/flattened_events.parquet")}
+    assert not any(path.is_relative_to("customer_prices") for path in changed)
     for aggregate in AGGREGATES:
         folder = Path("aggregated", aggregate.name)
         days = sorted(date.fromisoformat(path.parts[2][5:]) for path in changed if path.is_relative_to(folder))
@@ -95,6 +99,7 @@ def test_it_changes_its_hour_and_the_days_that_depend_on_it_alone(
     assert materialised.pop("flattened_events") == {hour_key(hour_of(LATE))}
     for aggregate in AGGREGATES:
         assert materialised.pop(aggregate.name) == {day.isoformat() for day in AFTER[aggregate.depends_on]}
+    assert materialised.pop("customer_prices") == {LATE_DAY.isoformat()}
     assert set(materialised) == {"enriched_events", "failed_events", "event_ledger"}
     assert set.union(*materialised.values()) == {hour_key(hour_of(NOW))}  # the hour it arrived in
 

@@ -20,8 +20,9 @@ BAD = Delivery(event_text(NOW, "bad", user_id=7), NOW, "b" * 32)
 
 
 @pytest.fixture
-def environment(tmp_path: Path, stream_redis_url: str) -> dict[str, str]:
-    return {"CLICKSTREAM_HOME": str(tmp_path), "REDIS_URL": stream_redis_url}
+def environment(tmp_path: Path, stream_redis_url: str, cache_redis_url: str, mysql_url: str) -> dict[str, str]:
+    urls = {"REDIS_URL": stream_redis_url, "CACHE_REDIS_URL": cache_redis_url, "MYSQL_URL": mysql_url}
+    return {"CLICKSTREAM_HOME": str(tmp_path), **urls}
 
 
 @pytest.fixture
