@@ -17,6 +17,7 @@ from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.schedules import SCHEDULES
 from resources.catalog import partition_columns
+from resources.crawler import SCHEMA_DRIFT
 from streaming.domain.tables import Column, Table
 from streaming.settings import ROOT, load_settings
 
@@ -30,6 +31,11 @@ Written by `./run lint --fix` from what the code declares; do not edit. `./run q
 [analysts.md](analysts.md) says how to use them from elsewhere. All times are UTC. What a table is partitioned by stands
 in its rows: filter by these columns, and only the files of those hours or days are read. `currency` is the shop's own;
 nothing is converted.
+"""
+_DRIFT = """\
+## schema_drift
+
+Where files differ from what is declared here, as the latest crawl of the asset `catalog` found; empty where none do.
 """
 _ELSEWHERE = """\
 ## Elsewhere
@@ -55,7 +61,7 @@ def tables_page() -> str:
         "\n".join(_section(table, specs[table.name], upkeep[table.name], aggregates.get(table.name)))
         for table in CATALOGUED
     ]
-    return "\n".join([_HEAD, *_index(), "", *sections, _ELSEWHERE])
+    return "\n".join([_HEAD, *_index(), "", *sections, _DRIFT, *_columns(SCHEMA_DRIFT), "", _ELSEWHERE])
 
 
 def _index() -> Iterator[str]:
@@ -79,17 +85,16 @@ def _section(table: Table, spec: dg.AssetSpec, upkeep: Sequence[str], aggregate:
         facts["over days"] = f"{' and '.join(views)} have what adds up" if views else "days do not add up"
     yield from (f"- {fact}: {text}" for fact, text in facts.items() if text)
     yield ""
-    yield from _columns(table, aggregate)
+    yield from _columns(table.columns, of_days=aggregate is not None)
     yield from ("", "```sql", _CLAUSE.sub(r"\n\1", table.example), "```", "")
 
 
-def _columns(table: Table, aggregate: Aggregate | None) -> Iterator[str]:
-    head = ("column", "type", "unit", "meaning", *(("over days",) if aggregate else ()))
+def _columns(columns: Sequence[Column], *, of_days: bool = False) -> Iterator[str]:
     rows = [
-        (f"`{each.name}`", f"`{each.type}`", each.unit, each.description, *((_over_days(each),) if aggregate else ()))
-        for each in table.columns
+        (f"`{each.name}`", f"`{each.type}`", each.unit, each.description, *((_over_days(each),) if of_days else ()))
+        for each in columns
     ]
-    yield from _rows(head, rows)
+    yield from _rows(("column", "type", "unit", "meaning", *(("over days",) if of_days else ())), rows)
 
 
 def _over_days(column: Column) -> str:

@@ -24,7 +24,7 @@ _MARKDOWN = re.compile(r"[!-/:-@\[-`{-~]")
 def table_metadata(table: Table) -> Metadata:
     """What does not change from partition to partition: the declared columns, the table's grain, an example query."""
     columns = [
-        dg.TableColumn(each.name, each.type, each.comment, tags={"unit": each.unit} if each.unit else None)
+        dg.TableColumn(each.name, each.type, each.description, tags={"unit": each.unit} if each.unit else None)
         for each in table.columns
     ]
     return {

@@ -23,7 +23,7 @@ class Column:
     @property
     def comment(self) -> str:
         """What it means, and its unit, in one text."""
-        return f"{self.description}, {self.unit}" if self.unit else self.description
+        return f"{self.description} ({self.unit})" if self.unit else self.description
 
 
 @dataclass(frozen=True)

@@ -23,5 +23,5 @@ def test_a_table_says_what_it_and_its_columns_are(table: Table) -> None:
         (each.name, each.type, each.description, each.tags.get("unit", ""))
         for each in metadata["dagster/column_schema"].columns
     ]
-    assert shown == [(each.name, each.type, each.comment, each.unit) for each in table.columns]
+    assert shown == [(each.name, each.type, each.description, each.unit) for each in table.columns]
     assert all((table.description, table.example, *(column.description for column in table.columns)))

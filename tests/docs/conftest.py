@@ -1,4 +1,4 @@
-"""A home with every table of three days of a small shop, up to now."""
+"""A home with every table of two days of a small shop, up to now."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,7 +47,7 @@ def home(
     """User n comes every day, and takes n of the four steps of a visit."""
     monkeypatch.setenv("CLICKSTREAM_HOME", str(platform.home))
     unreadable = Delivery(b'{"bad": 1}', NOW, "f" * 32)
-    land(lake, [*(event for days in range(3) for event in _day(NOW - timedelta(days=days))), unreadable], "one")
+    land(lake, [*(event for days in range(2) for event in _day(NOW - timedelta(days=days))), unreadable], "one")
     catch_up.run(lake, caught_up(LONG_AFTER))
     assert catch_up.failed_runs == []
     return platform.home
@@ -58,5 +58,5 @@ def _day(end: datetime) -> list[Delivery]:
         delivery(moment, f"{end:%d}-{user}-{step}", moment, user_id=f"{user}", event_name=action)
         for user in range(1, 5)
         for step, action in enumerate(VISIT[:user])
-        for moment in [end - timedelta(hours=user, minutes=10 - step)]
+        for moment in [end + timedelta(minutes=step)]
     ]

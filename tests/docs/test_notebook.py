@@ -11,6 +11,7 @@ NOTEBOOK = ROOT / "docs" / "notebooks" / "first_look.ipynb"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("home")
 def test_it_shows_a_frame_and_draws_a_chart() -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)

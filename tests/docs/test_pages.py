@@ -28,6 +28,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_every_query_and_script_answers(home: Path) -> None:
     examples = blocks(TABLES, "sql")
     assert len(examples) == len(CATALOGUED)
@@ -41,16 +42,16 @@ def test_every_query_and_script_answers(home: Path) -> None:
     assert {
         found[1] for statement in answers if not answers[statement] and (found := re.search(r"FROM (\w+)", statement))
     } == EMPTY
-    assert [tuple(map(str, row)) for row in sold_best] == [("361482", "3", "2084.49", "9")]
-    assert [sum(column) for column in list(zip(*by_hour, strict=True))[1:3]] == [9, 3]
+    assert [tuple(map(str, row)) for row in sold_best] == [("361482", "2", "1389.66", "6")]
+    assert [sum(column) for column in list(zip(*by_hour, strict=True))[1:3]] == [6, 2]
     assert {(week, percent) for _, week, _, percent in retention} >= {(0, 100.0)}
-    assert visits == [("AddToCart", 3, 2.0), ("Purchase", 3, 3.0), ("Search", 3, 0.0), ("ViewContent", 3, 1.0)]
+    assert visits == [("AddToCart", 2, 2.0), ("Purchase", 2, 3.0), ("Search", 2, 0.0), ("ViewContent", 2, 1.0)]
     assert {moment.hour for moment, *_ in hours} <= {8, 9, 10, 11}
 
     [script] = blocks(ANALYSTS, "python")
     found: dict[str, pd.DataFrame] = {}
     exec(script.replace("2026-11-01", "2000-01-01"), found)
-    assert len(found["purchases"]) == 3
+    assert len(found["purchases"]) == 2
 
 
 def test_every_option_named_is_one_of_the_command() -> None:
