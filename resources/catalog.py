@@ -18,6 +18,7 @@ from resources.crawler import MOST_BYTES, MOST_FILES, SCHEMA_DRIFT, Crawl, Crawl
 from resources.file_readers import select_rows
 from resources.lake import Lake
 from resources.warehouse import quoted
+from streaming.domain.layout import folder_patterns
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, Column, Table
 
 HOUR_KEYS = (
@@ -96,7 +97,7 @@ class DuckDBCatalog:
             return _select_nothing(_all_columns(table))
         columns = ", ".join(f'"{column.name}"' for column in _all_columns(table))
         apart = {str(self._lake.path(file)): columns for file, columns in known.apart.get(table.name, {}).items()}
-        rows = select_rows(table, partition_columns(table), str(self._lake.path(_pattern(table))), apart)
+        rows = select_rows(table, partition_columns(table), str(self._lake.path(table.prefix)), apart)
         return f"SELECT {columns} FROM ({rows})"  # noqa: S608  declared names only
 
     def _sealed_and_landed(self, known: Known) -> str:
@@ -143,8 +144,7 @@ def _all_columns(table: Table) -> tuple[Column, ...]:
 
 
 def _pattern(table: Table) -> str:
-    folders = (f"{key.name}=*" for key in partition_columns(table))
-    return "/".join((table.prefix, *folders, "[!.]*"))
+    return "/".join((table.prefix, *folder_patterns(table), "[!.]*"))
 
 
 def _select_nothing(columns: Sequence[Column]) -> str:

@@ -10,6 +10,7 @@ that were seen are read; where others have gone or were replaced, the whole fold
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import msgspec
 
 from resources.file_schemas import SAMPLE_BYTES, Inspected, declaration, inspect
 from resources.lake import Lake
+from streaming.domain.layout import folder_patterns
 from streaming.domain.schema_drift import Kind
 from streaming.domain.tables import Column, Table
 
@@ -26,7 +28,6 @@ MOST_BYTES = 500_000_000
 # Drifts of a table that are told: clients can invent any number of keys.
 MOST_DRIFTS = 100
 
-_FOLDERS = {"hour": 4, "day": 1, None: 0}
 _RELEASE = 1
 _LONGEST_FOUND = 200
 
@@ -172,7 +173,7 @@ class Crawler:
 
     def _folders(self, table: Table) -> Iterator[tuple[str, dict[str, _File]]]:
         """The folders of a table that have files, and these."""
-        for folder in _subfolders(str(self._lake.path(table.prefix)), _FOLDERS[table.partition]):
+        for folder in _subfolders(str(self._lake.path(table.prefix)), folder_patterns(table)):
             if listed := _listed(folder):
                 yield os.path.relpath(folder, self._lake.root), listed
 
@@ -210,14 +211,14 @@ class Crawler:
             staged.unlink(missing_ok=True)
 
 
-def _subfolders(folder: str, depth: int) -> Iterator[str]:
-    """The folders so many levels below one."""
-    if depth == 0:
+def _subfolders(folder: str, patterns: Sequence[str]) -> Iterator[str]:
+    """The folders below one that are named like these, level by level."""
+    if not patterns:
         yield folder
         return
     for entry in _entries(folder):
-        if entry.is_dir():
-            yield from _subfolders(entry.path, depth - 1)
+        if fnmatchcase(entry.name, patterns[0]) and entry.is_dir():
+            yield from _subfolders(entry.path, patterns[1:])
 
 
 def _listed(folder: str) -> dict[str, _File]:

@@ -8,6 +8,7 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ _SQL_TYPES = {
     pa.timestamp("ns"): "TIMESTAMP_NS",
 }
 _JSON_TYPES = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
-_JSON_OF_SQL = {"VARCHAR": "string", "TIMESTAMP": "string", "BIGINT": "integer", "JSON": "object"}
+_JSON_OF_SQL = {"VARCHAR": "string", "TIMESTAMP": "timestamp", "BIGINT": "integer", "JSON": "object"}
 
 
 class Inspected(NamedTuple):
@@ -239,7 +240,10 @@ def _sample(file: Path) -> Iterator[bytes]:
 
 @cache
 def _declared_json(table: Table) -> Schema:
-    """Paths and JSON types: the table's columns, and in raw events the keys of the event that the contract names."""
+    """Paths and JSON types: the table's columns, and in raw events the keys of the event that the contract names.
+
+    A text that must be a moment has the type `timestamp`; what a client sends as one is the contract's to judge.
+    """
     declared = {column.name: _JSON_OF_SQL.get(column.type, "number") for column in table.columns}
     if ENVELOPED_EVENT in classifiers_of(table):
         event = load_openapi()["components"]["schemas"]["Event"]
@@ -260,10 +264,20 @@ def _json_nodes(value: Mapping[str, Any], declared: Schema, prefix: str = "") ->
     for name, member in value.items():
         if member is None:
             continue
-        path = f"{prefix}{_cut(name)}"
-        yield path, _json_type(member)
-        if isinstance(member, dict) and declared.get(path) == "object":
+        path = f"{prefix}{name}"
+        if path not in declared:
+            path = _cut(path)
+        expected = declared.get(path)
+        yield path, "timestamp" if expected == "timestamp" and _is_moment(member) else _json_type(member)
+        if isinstance(member, dict) and expected == "object":
             yield from _json_nodes(member, declared, f"{path}.")
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        return bool(datetime.fromisoformat(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _json_type(value: Any) -> str:

@@ -3,6 +3,15 @@
 import re
 from datetime import UTC, datetime
 
+from streaming.domain.tables import Partition, Table
+
+# The folders of a partition, with every digit as 0.
+PARTITION_FOLDERS: dict[Partition | None, tuple[str, ...]] = {
+    "hour": ("year=0000", "month=00", "day=00", "hour=00"),
+    "day": ("date=0000-00-00",),
+    None: (),
+}
+
 _HOUR = re.compile(r"year=(\d{4})/month=(\d{2})/day=(\d{2})/hour=(\d{2})(?:/|$)")
 
 
@@ -19,6 +28,11 @@ def hour_prefix(prefix: str, hour: datetime) -> str:
 def day_prefix(prefix: str, day: str) -> str:
     """Folder of one day of an aggregate: `aggregated/events_by_type/date=2026-11-23`."""
     return f"{prefix}/date={day}"
+
+
+def folder_patterns(table: Table) -> list[str]:
+    """What the folders of a table's partition are named like, as patterns of a shell."""
+    return [folder.replace("0", "[0-9]") for folder in PARTITION_FOLDERS[table.partition]]
 
 
 def parse_hour(path: str) -> datetime | None:
