@@ -5,13 +5,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pexpect
 import psutil
 import pytest
 
+from clickstream_assets.catalog import CATALOGUED
 from commands.query import HISTORY_FILE
+from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from streaming.settings import ROOT
 from tests.clickstream_assets.conftest import NOW
@@ -68,6 +71,14 @@ def test_it_answers_completes_remembers_and_leaves(shell: pexpect.spawn, tmp_pat
     assert shell.wait() == 0
     assert "FROM enriched_events;" in (tmp_path / HISTORY_FILE).read_text()
     assert [file.name for file in (tmp_path / "user").iterdir()] == [".duckdbrc"]
+
+
+def test_what_comes_meanwhile_shows_at_the_next_query(shell: pexpect.spawn, tmp_path: Path) -> None:
+    count = "SELECT COUNT(*) + 4200 AS found FROM enriched_events;"
+    answer(shell, count, "4203")
+    land(Lake(tmp_path / "lake"), [delivery(NOW, "click-3", NOW + timedelta(hours=1))], "two")
+    DuckDBCatalog(tmp_path / "catalog.duckdb", Lake(tmp_path / "lake")).refresh(CATALOGUED)
+    answer(shell, count, "4204")
 
 
 def test_it_keeps_to_the_limits_to_utc_and_to_reading(shell: pexpect.spawn, tmp_path: Path) -> None:
