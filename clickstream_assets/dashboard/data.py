@@ -9,9 +9,9 @@ import gzip
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 import duckdb
@@ -25,6 +25,7 @@ from resources.warehouse import duckdb_limits
 _READ = {source.table for source in SOURCES}
 TABLES = {aggregate.name: aggregate.table for aggregate in AGGREGATES if aggregate.name in _READ}
 FEWEST_KEYS = 10
+MOST_EXACT = 2**53 - 1
 SECOND = 1_000_000_000
 DAY = timedelta(days=1)
 
@@ -60,23 +61,19 @@ def pack(connection: duckdb.DuckDBPyConnection, most_bytes: int) -> bytes:
     Raises:
         NoDataError: the tables are empty.
     """
-    newest = _value(connection, "SELECT MAX(last_seen) FROM actions_by_customer")
-    if newest is None:
+    until = _value(connection, "SELECT MAX(date) FROM events_by_type")
+    if until is None:
         raise NoDataError
-    sources = SOURCES
+    newest = _value(connection, "SELECT MAX(last_seen) FROM actions_by_customer WHERE date = ?", until)
+    extracts = [extract(connection, source, until) for source in SOURCES]
     while True:
-        packed = encode(
-            {
-                "until": newest.isoformat(timespec="seconds"),
-                "tables": {source.table: extract(connection, source, newest.date()) for source in sources},
-            }
-        )
+        tables = {each.source.table: each.columns() for each in extracts}
+        packed = encode({"until": newest.isoformat(timespec="seconds"), "tables": tables})
         if len(packed) <= most_bytes:
             return packed
-        smaller = tuple(_smaller(source) for source in sources)
-        if smaller == sources:
+        if all(len(each.keys) <= FEWEST_KEYS for each in extracts if each.source.most):
             raise ValueError(f"the smallest page's data take {len(packed)} bytes, more than {most_bytes}")
-        sources = smaller
+        extracts = [each.shrunk(min(0.9, 0.95 * most_bytes / len(packed))) for each in extracts]
 
 
 def encode(content: dict[str, Any]) -> bytes:
@@ -91,32 +88,59 @@ def decode(packed: bytes) -> dict[str, Any]:
     return content
 
 
-def extract(connection: duckdb.DuckDBPyConnection, source: Source, until: date) -> dict[str, Any]:
-    """A table in columns, sorted by key and step of time, both as differences to the row before.
+@dataclass(frozen=True)
+class Extract:
+    """The sums of a table by key and step of time since a day: rows of key, step and measures, sorted.
 
-    Money is in hundredths. `keys` are the columns of the keys held, in their order of rank; a `key` behind the last
-    of them is all others together, of which there are `total` less those.
+    `keys` are those held, in their order of rank, with their labels; a key behind the last of them is all others of
+    the `total` together.
     """
-    first = _value(connection, f'SELECT MIN(date) FROM "{source.table}"')  # noqa: S608  declared names only
-    since = max(until - (source.most_days - 1) * DAY, first or until)
+
+    source: Source
+    since: date
+    total: int
+    keys: list[tuple[Any, ...]]
+    rows: list[tuple[int, ...]]
+
+    def shrunk(self, share: float) -> "Extract":
+        """With only the first keys, where the source has a limit; what the others add up to joins the rest."""
+        most = max(FEWEST_KEYS, int(len(self.keys) * share))
+        if not self.source.most or most >= len(self.keys):
+            return self
+        rest: dict[int, list[int]] = {}
+        for _, at, *sums in (row for row in self.rows if row[0] >= most):
+            rest[at] = [sum(pair) for pair in zip(rest.get(at, repeat(0)), sums, strict=False)]
+        held = [row for row in self.rows if row[0] < most]
+        return replace(
+            self, keys=self.keys[:most], rows=[*held, *((most, at, *sums) for at, sums in sorted(rest.items()))]
+        )
+
+    def columns(self) -> dict[str, Any]:
+        """As the page reads it: in columns, key and step as differences to the row before."""
+        names = (*self.source.keys, *self.source.labels)
+        measures = enumerate(self.source.measures, start=2)
+        return {
+            "since": self.since.isoformat(),
+            "total": self.total,
+            "keys": {name: [_plain(row[at]) for row in self.keys] for at, name in enumerate(names)},
+            "key": _differences([row[0] for row in self.rows]),
+            "at": _differences([row[1] for row in self.rows]),
+            "sums": {name: [row[at] for row in self.rows] for at, name in measures},
+        }
+
+
+def extract(connection: duckdb.DuckDBPyConnection, source: Source, until: date) -> Extract:
+    """A table's newest days, as many keys as its source allows. Money is in hundredths."""
     columns = ", ".join(f'"{name}"' for name in _needed(source))
     connection.execute(
         f'CREATE OR REPLACE TEMP TABLE held AS SELECT date, {columns} FROM "{source.table}" '  # noqa: S608  declared names only
         "WHERE date BETWEEN ? AND ?",
-        [since, until],
+        [until - (source.most_days - 1) * DAY, until],
     )
+    since = _value(connection, "SELECT MIN(date) FROM held") or until
     keys = _ranked_keys(connection, source)
     most = source.most or len(keys)
-    rows = _sums(connection, source, since, most)
-    held = keys[:most]
-    return {
-        "since": since.isoformat(),
-        "total": len(keys),
-        "keys": {name: [_plain(row[at]) for row in held] for at, name in enumerate((*source.keys, *source.labels))},
-        "key": _differences([row[0] for row in rows]),
-        "at": _differences([row[1] for row in rows]),
-        "sums": {name: [row[at] for row in rows] for at, name in enumerate(source.measures, start=2)},
-    }
+    return Extract(source, since, len(keys), keys[:most], _sums(connection, source, since, most))
 
 
 def _needed(source: Source) -> list[str]:
@@ -168,19 +192,21 @@ def _sum(table: str, measure: str) -> str:
     )
 
 
-def _smaller(source: Source) -> Source:
-    if source.most:
-        return replace(source, most=max(FEWEST_KEYS, source.most * 2 // 3))
-    return source
-
-
 def _differences(values: Sequence[int]) -> list[int]:
     return [*values[:1], *(after - before for before, after in pairwise(values))]
 
 
 def _plain(value: Any) -> Any:
-    return round(value, 3) if isinstance(value, float) else value.isoformat() if isinstance(value, date) else value
+    """As JSON and a browser hold it; its numbers are exact up to MOST_EXACT."""
+    match value:
+        case float():
+            return round(value, 3)
+        case date():
+            return value.isoformat()
+        case int() if abs(value) > MOST_EXACT:
+            return str(value)
+    return value
 
 
-def _value(connection: duckdb.DuckDBPyConnection, statement: str) -> Any:
-    return connection.execute(statement).fetchall()[0][0]
+def _value(connection: duckdb.DuckDBPyConnection, statement: str, *parameters: Any) -> Any:
+    return connection.execute(statement, list(parameters)).fetchall()[0][0]

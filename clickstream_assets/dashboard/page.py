@@ -22,6 +22,7 @@ from clickstream_assets.dashboard.panels import ACTIONS, PANELS, Kind, Panel
 MOST_BYTES = 1_900_000
 ROWS = alt.NamedData("rows")
 EVENT_COLOURS = alt.Scale(domain=list(ACTIONS), range=[f"var(--{action.lower()})" for action in ACTIONS])
+TIME_LABEL = "utcFormat(datum.value, span(domain('x')) < 4 * 864e5 ? '%b %-d, %H:%M' : '%b %-d')"
 SHADES = [f"var(--shade-{step})" for step in range(1, 7)]
 
 
@@ -145,15 +146,20 @@ def _time(panel: Panel) -> Any:
                 type="temporal",
                 scale=alt.Scale(type="utc"),
                 title=None,
-                axis=alt.Axis(grid=False, tickCount=8),
+                axis=alt.Axis(grid=False, tickCount=8, labelExpr=TIME_LABEL),
             ),
             x2="end",
-            y=alt.Y("low", type="quantitative", title=None, axis=alt.Axis(tickCount=4, format="~s")),
+            y=alt.Y(
+                "low",
+                type="quantitative",
+                title=None,
+                axis=alt.Axis(tickCount=4, labelExpr="format(datum.value, '~s')"),
+            ),
             y2="high",
             color=colour,
             tooltip=_tooltip("when", *([panel.colour] if panel.colour else []), panel.measures[0]),
         )
-        .properties(width="container", height=250)
+        .properties(width="container", height=290)
     )
 
 
@@ -179,7 +185,7 @@ def _donut(panel: Panel) -> Any:
         .encode(text=alt.Text("total", type="quantitative", format=","))
     )
     label = alt.Chart(ROWS).transform_aggregate(rows="count()").mark_text(dy=14, text=measure, fill="var(--quiet)")
-    return alt.layer(arcs, total, label).properties(width="container", height=190)
+    return alt.layer(arcs, total, label).properties(width="container", height=200)
 
 
 def _states(panel: Panel) -> Any:
@@ -197,9 +203,7 @@ def _states(panel: Panel) -> Any:
                 measure,
                 type="quantitative",
                 scale=alt.Scale(type="quantile", range=SHADES),
-                legend=alt.Legend(
-                    title=None, type="symbol", orient="bottom", direction="horizontal", format=",d", symbolType="square"
-                ),
+                legend=None,  # the page says what its classes are
             ),
             tooltip=_tooltip("state", measure, "share"),
         )
@@ -226,9 +230,10 @@ def _points(panel: Panel) -> Any:
                     title=None,
                     orient="bottom",
                     direction="horizontal",
-                    format="~s",
+                    labelExpr="datum.value ? format(datum.value, '~s') : ''",
                     symbolFillColor="transparent",
-                    tickCount=4,
+                    symbolOpacity=1,
+                    tickCount=3,
                 ),
             ),
             tooltip=_tooltip("place", measure),
@@ -267,7 +272,7 @@ def _heat(panel: Panel) -> Any:
         text="retained:N",
         color=alt.condition("datum.share >= 0.6", alt.value("var(--on-deep)"), alt.value("var(--on-pale)")),
     )
-    return alt.layer(cells, text).properties(width="container", height=alt.Step(26))
+    return alt.layer(cells, text).properties(width="container", height="container")
 
 
 DRAWN = {Kind.TIME: _time, Kind.DONUT: _donut, Kind.STATES: _states, Kind.POINTS: _points, Kind.HEAT: _heat}

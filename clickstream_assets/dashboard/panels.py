@@ -29,10 +29,11 @@ class Panel:
 
     Attributes:
         dimension: what a mark stands for; empty: all days together.
-        measures: what is shown of it. One panel shows the ratio of its two: a tile with `is_ratio`.
+        measures: what is shown of it.
         colour: a second dimension, shown as colour.
         note: what a reader must know to read it right.
         by_event_type: whether it follows the filter of event types; all but the retention follow the dates.
+        over_days: how days make one number: their sum, their mean, or the first measure's sum by the second's.
         width: columns of twelve that it takes on a wide screen.
     """
 
@@ -46,7 +47,7 @@ class Panel:
     note: str = ""
     by_event_type: bool = False
     by_date: bool = True
-    is_ratio: bool = False
+    over_days: Literal["sum", "mean", "ratio"] = "sum"
     width: int = 12
 
 
@@ -73,7 +74,7 @@ class Source:
 
 PANELS: tuple[Panel, ...] = (
     Panel("events", Kind.TILE, "Events", "events_by_type", by_event_type=True),
-    Panel("users", Kind.TILE, "Users", "daily_active_users", measures=("users",)),
+    Panel("users", Kind.TILE, "Users", "daily_active_users", measures=("users",), over_days="mean"),
     Panel("purchases", Kind.TILE, "Purchases", "events_by_region", measures=("purchases",)),
     Panel("revenue", Kind.TILE, "Revenue", "events_by_region", measures=("revenue",)),
     Panel(
@@ -82,7 +83,7 @@ PANELS: tuple[Panel, ...] = (
         "Conversion",
         "hourly_funnel",
         measures=("buyers", "viewers"),
-        is_ratio=True,
+        over_days="ratio",
         note="viewers who bought the same day",
     ),
     Panel(

@@ -6,11 +6,11 @@ const declared = JSON.parse(document.getElementById("declared").textContent);
 const actions = Object.keys(declared.actions);
 const views = {};
 const config = {
-  aria: false, background: "transparent", font: "system-ui, sans-serif", view: { stroke: null },
-  axis: { labelColor: "var(--quiet)", titleColor: "var(--quiet)", gridColor: "var(--grid)", domainColor: "var(--line)", tickColor: "var(--line)",
+  aria: false, mark: { aria: false }, background: "transparent", font: "system-ui, sans-serif", view: { stroke: null },
+  axis: { aria: false, labelColor: "var(--quiet)", titleColor: "var(--quiet)", gridColor: "var(--grid)", domainColor: "var(--line)", tickColor: "var(--line)",
     labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelPadding: 6, labelOverlap: true },
   axisY: { domain: false, ticks: false },
-  legend: { labelColor: "var(--quiet)", labelFontSize: 12, symbolStrokeColor: "var(--quiet)", symbolStrokeWidth: 1, offset: 6 },
+  legend: { aria: false, labelColor: "var(--quiet)", labelFontSize: 12, symbolStrokeColor: "var(--quiet)", symbolStrokeWidth: 1, offset: 6 },
   text: { font: "system-ui, sans-serif", fill: "var(--ink)" },
 };
 
@@ -49,7 +49,7 @@ async function plot(panel, rows, described, columns, onclick) {
   figure.querySelector(".chart").setAttribute("aria-label", described);
   tableBelow(figure, rows, columns);
   const view = await views[panel];
-  await view.data("rows", rows).resize().runAsync();
+  return view.data("rows", rows).resize().runAsync();
 }
 
 function tableBelow(figure, rows, columns) {
@@ -61,9 +61,17 @@ function tableBelow(figure, rows, columns) {
   }
   details.fill = () => {
     details.querySelector(".scroll")?.remove();
-    if (details.open) details.append(element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The chart's numbers" }, plainTable(columns, rows)));
+    if (details.open) details.append(element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${figure.closest(".panel").querySelector("h2").textContent}: numbers` }, plainTable(columns, rows)));
   };
   details.fill();
+}
+
+/* What stands for what, below a chart: pairs of a colour and a text. */
+function key(panel, pairs) {
+  const figure = part(panel, "figure");
+  let list = figure.querySelector(".key-line");
+  if (!list) figure.querySelector(".chart").after(list = element("ul", { class: "key-line", "aria-hidden": "true" }));
+  list.replaceChildren(...pairs.map(([colour, text]) => element("li", {}, element("span", { class: "swatch", colour }), text)));
 }
 
 function plainTable(columns, rows) {

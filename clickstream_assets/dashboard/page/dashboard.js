@@ -88,9 +88,7 @@ function eventsOverTime() {
   const all = rows.reduce((sum, row) => sum + row.events, 0);
   plot("time", rows, `Bars: ${WHOLE.format(all)} events by ${unit} and type, ${rangeText(range())}.`,
     [[unit, (row) => row.when, true], ["type", (row) => row.event_name, true], ["events", (row) => WHOLE.format(row.events)]]);
-  let legend = part("time", "figure").querySelector(".key-line");
-  if (!legend) part("time", "figure").querySelector(".chart").after(legend = element("ul", { class: "key-line", "aria-hidden": "true" }));
-  legend.replaceChildren(...actions.filter((action) => state.types.has(action)).map((action) => element("li", {}, swatch(action), action)));
+  key("time", actions.filter((action) => state.types.has(action)).map((action) => [`var(--${action.toLowerCase()})`, action]));
 }
 
 function revenueOverTime() {
@@ -148,7 +146,7 @@ function statesAndRegions() {
   const rows = inStates.map((row) => ({ region: row.region, events: row.events, share: row.events / named })).sort((one, other) => other.events - one.events);
   say("states", `${WHOLE.format(named)} events with a state, ${typesText()}`);
   const told = rows.slice(0, 3).map((row) => `${row.region} ${WHOLE.format(row.events)}`).join(", ");
-  plot("states", rows, `Map of ${rows.length} US states by events; most in ${told || "none"}.`, [["state", (row) => row.region, true], ["events", (row) => WHOLE.format(row.events)], ["share", (row) => share(row.events, named)]]);
+  plot("states", rows, `Map of ${rows.length} US states by events; most in ${told || "none"}.`, [["state", (row) => row.region, true], ["events", (row) => WHOLE.format(row.events)], ["share", (row) => share(row.events, named)]]).then(stateClasses);
   limit("states", without && `${WHOLE.format(without)} US events have no state.`, heldText(source, "regions", `${WHOLE.format(rest)} events`));
   const top = found.filter((row) => !row.isRest && (row.region || row.country)).sort((one, other) => other.events - one.events || one.key - other.key).slice(0, 10);
   say("regions", `Events, ${typesText()}`);
@@ -156,6 +154,13 @@ function statesAndRegions() {
   const unknown = found.find((row) => !row.isRest && !row.region && !row.country)?.events ?? 0;
   const shown = top.reduce((sum, row) => sum + row.events, 0);
   limit("regions", `${share(shown, all)} of all events.`, unknown && `${WHOLE.format(unknown)} have no place.`, heldText(source, "regions", `${WHOLE.format(rest)} events`));
+}
+
+/* Sixths of the states; where many are alike, fewer classes. */
+function stateClasses(view) {
+  const ends = view.scale("color").quantiles();
+  const shown = ends.map((end, index) => [`var(--shade-${index + 1})`, `to ${WHOLE.format(Math.floor(end))}`]).filter(([, text], index, all) => text !== all[index + 1]?.[1]);
+  key("states", [...shown, ["var(--shade-6)", "more"]]);
 }
 
 function cities() {
@@ -191,7 +196,9 @@ function retention() {
     const of = sizes.get(row.cohort_week);
     return { cohort_week: `${SHORT_DATE.format(Date.parse(row.cohort_week))} · ${WHOLE.format(of)} users`, begins: row.cohort_week, week: row.week, users: row.users, of, share: row.users / of, retained: `${Math.round((100 * row.users) / of)}%` };
   }).sort((one, other) => one.begins.localeCompare(other.begins) || one.week - other.week);
-  part("retention", "figure").style.setProperty("--columns", new Set(rows.map((row) => row.week)).size);
+  const { style } = part("retention", "figure");
+  style.setProperty("--columns", new Set(rows.map((row) => row.week)).size);
+  style.setProperty("--rows", sizes.size);
   say("retention", "Whole period: follows neither dates nor event types");
   plot("retention", rows, `Heat map: ${sizes.size} weeks of new users, and how many were seen again in each week after.`, [["first week", (row) => row.cohort_week, true], ["week", (row) => WHOLE.format(row.week)], ["users", (row) => WHOLE.format(row.users)], ["of", (row) => WHOLE.format(row.of)], ["retained", (row) => share(row.users, row.of)]]);
 }
