@@ -20,6 +20,8 @@ Moment = str | date | datetime
 # The columns that a table is partitioned by, and a moment's values for them.
 _HOURS = ("(year, month, day, hour)", "(%Y, %m, %d, %H)")
 _DAYS = ("date", "DATE '%Y-%m-%d'")
+# Of integers of which some are missing pandas would make floats.
+_INTEGERS = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
 
 
 class TableError(LookupError):
@@ -37,8 +39,9 @@ def read_table(
 ) -> pd.DataFrame:
     """A table of the catalog, whole or in part, as a frame in memory.
 
-    Types are as declared in docs/tables.md: integers `Int64`, decimals exact (`decimal128[pyarrow]`; `.astype(float)`
-    for what draws or fits), timestamps and dates `datetime64` of UTC without a zone, text `str`. A null is missing.
+    Timestamps and dates are `datetime64` of UTC without a zone, integers `Int64` where some are missing, too, text is
+    `str`. Decimals are the nearest floats: pandas rounds the mean of decimals to cents, and cannot describe them. Sums
+    to the cent are SQL's, and the aggregates have them.
 
     Args:
         columns: those to read, in this order; all when not given. Each takes memory, so name what you need.
@@ -57,14 +60,19 @@ def read_table(
         connection.execute("SET TimeZone = 'UTC'")
         tables = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1").fetchall()
         _check("table", [name], [table for (table,) in tables])
-        known = connection.table(name).columns
+        table = connection.table(name)
+        known = table.columns
         chosen = known if columns is None else columns
         _check(f"column of {name}", chosen, known)
-        selected = ", ".join(f'"{column}"' for column in chosen)
+        decimals = {column for column, type_ in zip(known, table.types, strict=True) if type_.id == "decimal"}
+        # Arrow's own conversion is not to the nearest.
+        selected = ", ".join(
+            f'CAST("{each}" AS DOUBLE) AS "{each}"' if each in decimals else f'"{each}"' for each in chosen
+        )
         conditions = [*_in_time(name, known, since, until), f"({where or 'true'})"]
         statement = f'SELECT {selected} FROM "{name}" WHERE {" AND ".join(conditions)}'  # noqa: S608  the caller's SQL
         rows = connection.execute(statement, parameters).to_arrow_table()
-    frame: pd.DataFrame = rows.to_pandas(types_mapper=_pandas_type, date_as_object=False)
+    frame: pd.DataFrame = rows.to_pandas(types_mapper=_INTEGERS.get, date_as_object=False)
     return frame
 
 
@@ -91,10 +99,3 @@ def _in_time(name: str, columns: Sequence[str], since: Moment | None, until: Mom
 def _utc(moment: Moment) -> pd.Timestamp:
     timestamp = pd.Timestamp(moment)
     return timestamp if timestamp.tz is None else timestamp.tz_convert("UTC").tz_localize(None)
-
-
-def _pandas_type(declared: pa.DataType) -> pd.api.extensions.ExtensionDtype | None:
-    """The type of a column that pandas would otherwise make floats or objects of."""
-    if pa.types.is_integer(declared):
-        return pd.Int64Dtype()
-    return pd.ArrowDtype(declared) if pa.types.is_decimal(declared) else None

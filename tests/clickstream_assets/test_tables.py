@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -44,10 +43,10 @@ def home(tmp_path: Path, lake: Lake, warehouse: DuckDBWarehouse, monkeypatch: py
     return tmp_path
 
 
-def test_types_are_as_declared() -> None:
+def test_types_are_those_that_pandas_works_with() -> None:
     frame = read_table("flattened_events", ["click_id", "event_timestamp", "price", "product_id"], where="price > 0")
-    assert [str(each) for each in frame.dtypes] == ["str", "datetime64[us]", "decimal128(18, 2)[pyarrow]", "Int64"]
-    assert frame["price"].sum() == Decimal("2084.49")
+    assert [str(each) for each in frame.dtypes] == ["str", "datetime64[us]", "float64", "Int64"]
+    assert frame["price"].tolist() == [694.83] * 3
     assert frame["event_timestamp"].max() == pd.Timestamp(NOW.replace(tzinfo=None))
     assert read_table("events_by_type")["date"].dt.day.tolist() == [19, 19, 20, 20]
 
