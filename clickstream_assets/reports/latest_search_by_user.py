@@ -21,7 +21,6 @@ from clickstream_assets.aggregates.dependence import Dependence, FlattenedDays
 from resources.lake import Lake, modified_at
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import FLATTENED_EVENTS, LATEST_SEARCH_BY_USER, Column, Table
-from streaming.domain.timestamps import format_timestamp
 from streaming.edges.user_cache import UserCache
 from streaming.edges.users_db import UsersDb
 
@@ -163,7 +162,7 @@ def _users(searches: Path, user_cache: UserCache) -> Iterator[Mapping[str, Any]]
     with pq.ParquetFile(searches) as users:
         for page in users.iter_batches(PAGE, columns=["user_id"]):
             for user_id, (moment, location) in user_cache.last_accesses(page["user_id"].to_pylist()).items():
-                yield {"_key_": f"user:{user_id}", "last_access": format_timestamp(moment), "location": location}
+                yield {"_key_": f"user:{user_id}", "last_access": moment, "location": location}
 
 
 def _customers(users_db: UsersDb) -> Iterator[Mapping[str, Any]]:

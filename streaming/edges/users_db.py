@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pymysql
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
-from pymysql.cursors import Cursor, SSCursor
+from pymysql.cursors import Cursor
 
 from streaming.settings import ROOT
 
@@ -67,11 +67,18 @@ class UsersDb:
                 if len(page) < page_size:
                     return
 
-    def all_customers(self) -> Iterator[Customer]:
-        """Every customer by customer_id, streamed from one consistent read."""
-        with self._connect() as connection, connection.cursor(SSCursor) as cursor:
-            cursor.execute(_statement("all_customers"))
-            yield from map(_customer, cursor.fetchall_unbuffered())
+    def all_customers(self, page_size: int = 5_000) -> Iterator[Customer]:
+        """Every customer by customer_id as they were at one moment, read a page at a time."""
+        statement, customer_id = _statement("all_customers"), 0
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            while True:
+                cursor.execute(statement, {"customer_id": customer_id, "limit": page_size})
+                page = [_customer(row) for row in cursor.fetchall()]
+                yield from page
+                if len(page) < page_size:
+                    return
+                customer_id = page[-1].customer_id + 1
 
     def newest_customers(self, limit: int) -> list[Customer]:
         """The `limit` customers that changed last, newest first."""

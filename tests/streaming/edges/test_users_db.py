@@ -37,6 +37,29 @@ def test_a_thousand_demo_customers_among_them_the_articles(users_db: UsersDb) ->
     assert all(Decimal(0) < customer.price_per_click < 3 for customer in customers.values())
 
 
+@pytest.mark.parametrize("page_size", [1, 3, 999, 1000, 1001])
+def test_all_customers_are_read_in_pages_as_they_were_at_one_moment(users_db: UsersDb, page_size: int) -> None:
+    execute(users_db, "DELETE FROM customers WHERE customer_id MOD 2 = 0")
+    reading = users_db.all_customers(page_size)
+    found = [next(reading)]
+    execute(users_db, "DELETE FROM customers WHERE customer_id > %s", 10)
+    execute(users_db, "UPDATE customers SET name = %s", "Changed")
+    found += reading
+    assert [customer.customer_id for customer in found] == list(range(1, 1000, 2))
+    assert "Changed" not in {customer.name for customer in found}
+
+
+def test_a_connection_that_is_lost_while_customers_are_read_is_an_error_of_mysql(users_db: UsersDb) -> None:
+    reading = users_db.all_customers(10)
+    next(reading)
+    with users_db._connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+        ((reader,),) = cursor.fetchall()
+        cursor.execute(f"KILL {reader}")
+    with pytest.raises(pymysql.MySQLError):
+        list(reading)
+
+
 def test_migrating_again_changes_nothing(users_db: UsersDb, mysql_url: str) -> None:
     before = list(users_db.all_customers())
     migrate(mysql_url)
