@@ -159,6 +159,9 @@ def test_a_past_day_is_rebuilt_to_the_same_bytes_and_the_day_that_goes_on_follow
 
     assert text(lake, PAST) == past
     assert text(lake, today).endswith("\na|2|2|18.0000|0|0.00\n")
+    of_today = dg.AssetRecordsFilter(dg.AssetKey(REVENUE.name), asset_partitions=[f"{today}"])
+    [latest] = instance.fetch_materializations(of_today, limit=1).records
+    assert latest.asset_materialization.metadata["changed_tables"].value == "customer_prices"
     assert not pending.days(lake)
 
 

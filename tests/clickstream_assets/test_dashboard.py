@@ -40,8 +40,8 @@ def test_equal_tables_give_equal_bytes(tables: duckdb.DuckDBPyConnection, lake: 
 
 def test_what_does_not_fit_is_added_up_under_one_key(tables: duckdb.DuckDBPyConnection) -> None:
     everything = pack(tables, 1_000_000)
-    packed = pack(tables, len(everything) * 2 // 3)
-    assert len(packed) <= len(everything) * 2 // 3
+    packed = pack(tables, len(everything) * 3 // 4)
+    assert len(packed) <= len(everything) * 3 // 4
     whole, small = decode(everything)["tables"], decode(packed)["tables"]
     customers = small["actions_by_customer"]
     assert FEWEST_KEYS <= len(customers["keys"]["user_id"]) < customers["total"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.data import opened
@@ -217,7 +217,7 @@ def test_filters_are_chosen_by_keyboard_by_click_and_by_date(open_page: OpenPage
 
     page.get_by_role("button", name="Reset").click()
     page.locator("#types .chart path[fill='var(--purchase)']").click()
-    page.wait_for_function("location.hash === '#types=Purchase'")
+    expect(page).to_have_url(re.compile("#types=Purchase$"))
     assert _number(page, "events") == _number(page, "purchases")
     page.locator("#types .legend button").click()
     assert page.evaluate("location.hash") == ""

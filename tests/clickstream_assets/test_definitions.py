@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.catch_up import CatchUp, summary
-from clickstream_assets.jobs import AGGREGATE, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
+from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
 from clickstream_assets.partitions import hour_key, range_tags
 from resources.lake import Lake, partition_file
 from streaming.domain.layout import hour_of, hour_prefix
@@ -59,6 +59,7 @@ def test_catching_up_brings_every_table_up_to_date_in_a_run_for_each_layer(
         SETTLE,
         FLATTEN,
         AGGREGATE,
+        BUILD_DASHBOARD,
         REPORT,
         REFRESH_CATALOG,
     ]

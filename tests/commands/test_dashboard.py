@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from clickstream_assets.dashboard.assets import publish
 from commands.browser import ensure_chromium
@@ -121,13 +121,13 @@ def test_newer_data_and_the_live_rate_reach_a_page_that_is_open(
 
     make_shop(lake, days=3)
     publish(lake, 200_000_000)
-    page.wait_for_function("content.firstDay === Date.parse('2026-11-18')")
+    expect(page.locator("#period")).to_contain_text("Nov 18, 2026", timeout=60_000)
     assert page.evaluate("location.hash") == before
     assert page.locator("#events .about").inner_text() == "Search, ViewContent, AddToCart"
     assert int(page.locator("#events .value").inner_text()) + int(page.locator("#purchases .value").inner_text()) == 60
 
     sent = start("send", "--events", "2000", "--rate", "100")
-    page.wait_for_function("parseFloat(document.querySelector('#live .value').textContent) > 20")
+    expect(page.locator("#live .value")).to_contain_text(re.compile(r"^[1-9]\d[\d.]*/s$"), timeout=60_000)
     assert sent.wait(60) == 0
     assert complaints == []
     up.terminate()

@@ -37,9 +37,9 @@ const limit = (panel, ...texts) => { part(panel, "limits").textContent = texts.f
 async function plot(panel, rows, described, columns, onclick) {
   const figure = part(panel, "figure");
   if (!views[panel]) {
-    const chart = element("div", { class: "chart", role: "img" });
-    figure.prepend(chart);
-    views[panel] = vegaEmbed(chart, { ...declared.specs[panel], datasets: { rows } }, {
+    const canvas = element("div", { class: "canvas" });
+    figure.prepend(element("div", { class: "chart", role: "img" }, canvas));  // Vega describes its own element anew
+    views[panel] = vegaEmbed(canvas, { ...declared.specs[panel], datasets: { rows } }, {
       actions: false, ast: true, renderer: "svg", defaultStyle: false, config, tooltip: { disableDefaultStyle: true },
     }).then(({ view }) => {
       if (onclick) view.addEventListener("click", (_event, item) => { if (item?.datum) onclick(item.datum); });
