@@ -11,7 +11,7 @@ from clickstream_assets.aggregates.unload import is_unloaded, unload, unloaded_a
 from clickstream_assets.freshness import DAILY
 from clickstream_assets.metadata import Metadata, csv_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, day_of_key, hour_ranges, shown
-from resources.lake import Lake
+from resources.lake import Lake, day_file, written_at
 from resources.warehouse import Warehouse, sql_file
 
 
@@ -27,13 +27,15 @@ def aggregate_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
 
 
 def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsDefinition:
+    also_reads = [table.name for table in aggregate.also_reads]
+
     @dg.asset(
         name=aggregate.name,
         description=f"{aggregate.table.comment} Unloaded as `|`-delimited CSV.",
         partitions_def=partitions.days,
         deps=[
             dg.AssetDep("flattened_events", partition_mapping=SAME_PERIOD),
-            *(table.name for table in aggregate.also_reads),
+            *also_reads,
         ],
         backfill_policy=SINGLE_RUN,
         output_required=False,
@@ -43,7 +45,7 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
         owners=["team:analytics"],
         freshness_policy=DAILY,
         metadata=table_metadata(aggregate.table)
-        | {"depends_on": f"flattened events of {aggregate.depends_on}"}
+        | {"depends_on": ", ".join((f"flattened events of {aggregate.depends_on}", *also_reads))}
         | {"sql": dg.MetadataValue.md(f"```sql\n{sql_file(aggregate.statement)}```")},
     )
     def aggregate_asset(
@@ -72,9 +74,11 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
 
 
 def _changes(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> Metadata:
-    """Why a day is unloaded: the hours that were flattened since it was unloaded last."""
+    """Why a day is unloaded: what was flattened since it was unloaded last, and what else was written that it reads."""
     before = unloaded_at(aggregate, day, lake)
     if not before:
         return {"changed_hours": "unloaded for the first time"}
     hours = hour_ranges(flattened.placed_after(before, aggregate.depends_on, day))
-    return {"changed_hours": shown(hours, most=20) or "none"}
+    told = {"changed_hours": shown(hours, most=20) or "none"}
+    tables = [table.name for table in aggregate.also_reads if written_at(lake.path(day_file(table, day))) > before]
+    return told | ({"changed_tables": ", ".join(tables)} if tables else {})

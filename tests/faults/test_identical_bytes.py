@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 EVENTS = 1_000_000
 HOUR = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ARRIVAL_HOURS = [HOUR, HOUR + timedelta(hours=1)]  # late copies come in the second
-TABLES = ("enriched", "failed_events", "event_ledger", "flattened", "aggregated")
+TABLES = ("enriched", "failed_events", "event_ledger", "flattened", "customer_prices", "aggregated")
 
 
 def make_tables(home: Path, threads: int) -> None:
