@@ -2,7 +2,7 @@
 WITH params AS (
   SELECT CAST(? AS TIMESTAMP) AS day_start, CAST(? AS TIMESTAMP) AS day_end
 ),
-acts AS (
+acts AS /* NOT MATERIALIZED */ (
   SELECT f.user_id, f.event_name, f.event_timestamp
   FROM flattened_events f
   CROSS JOIN params p

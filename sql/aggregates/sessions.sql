@@ -2,6 +2,7 @@
 -- A visit is a user's events without a pause of more than 30 minutes. Its part on a day belongs to the session at its
 -- begin, for 24 hours. What goes on longer is cut there, and at every midnight once it has lasted a whole day: that can be
 -- told from one day before, however long the visit.
+-- A session's first and last event are told from the events beside them: whole visits need not be ranked again.
 WITH params AS (
   SELECT CAST(? AS TIMESTAMP) AS day_start, CAST(? AS TIMESTAMP) AS day_end
 ),
@@ -10,61 +11,60 @@ ordered AS (
     f.user_id, f.event_timestamp, f.event_name,
     CAST(ROW_NUMBER() OVER (
       PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.click_id ASC NULLS LAST
-    ) AS BIGINT) AS seq
+    ) AS BIGINT) AS seq,
+    LAG(f.event_timestamp) OVER (
+      PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.click_id ASC NULLS LAST
+    ) AS previous,
+    LEAD(f.event_timestamp) OVER (
+      PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.click_id ASC NULLS LAST
+    ) AS next
   FROM flattened_events f
   CROSS JOIN params p
   WHERE f.event_timestamp >= p.day_start - INTERVAL '1' DAY AND f.event_timestamp < p.day_end + INTERVAL '1' DAY
 ),
-spaced AS (
-  SELECT
-    o.user_id, o.event_timestamp, o.event_name, o.seq,
-    LAG(o.event_timestamp) OVER (PARTITION BY o.user_id ORDER BY o.seq ASC NULLS LAST) AS previous
-  FROM ordered o
-),
-numbered AS (
-  SELECT
-    s.user_id, s.event_timestamp, s.event_name, s.seq,
-    CAST(SUM(CASE WHEN s.event_timestamp > s.previous + INTERVAL '30' MINUTE THEN 1 ELSE 0 END) OVER (
-      PARTITION BY s.user_id ORDER BY s.seq ASC NULLS LAST ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) AS BIGINT) AS visit
-  FROM spaced s
-),
 visits AS (
   SELECT
-    n.user_id, n.event_timestamp, n.event_name, n.seq, n.visit,
-    DATE_TRUNC('day', n.event_timestamp) AS midnight,
-    MIN(n.event_timestamp) OVER (PARTITION BY n.user_id, n.visit) AS visit_start
-  FROM numbered n
+    o.user_id, o.event_timestamp, o.event_name, o.previous, o.next,
+    MAX(CASE WHEN o.previous IS NULL OR o.event_timestamp > o.previous + INTERVAL '30' MINUTE THEN o.event_timestamp END)
+      OVER (PARTITION BY o.user_id ORDER BY o.seq ASC NULLS LAST ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+      AS visit_start
+  FROM ordered o
 ),
 cut AS (
   SELECT
-    v.user_id, v.event_timestamp, v.event_name, v.seq, v.visit,
+    v.user_id, v.event_timestamp, v.event_name, v.previous, v.next, v.visit_start,
+    DATE_TRUNC('day', v.event_timestamp) AS midnight,
     CASE
-      WHEN v.visit_start >= v.midnight THEN v.visit_start
-      WHEN v.visit_start + INTERVAL '24' HOUR < v.midnight + INTERVAL '30' MINUTE THEN v.midnight
-      WHEN v.event_timestamp < v.visit_start + INTERVAL '24' HOUR THEN v.visit_start
+      WHEN v.visit_start < DATE_TRUNC('day', v.visit_start) + INTERVAL '30' MINUTE
+      THEN DATE_TRUNC('day', v.visit_start) + INTERVAL '1' DAY
       ELSE v.visit_start + INTERVAL '24' HOUR
-    END AS session_key
+    END AS first_cut
   FROM visits v
 ),
-edged AS (
+parts AS (
   SELECT
-    c.user_id, c.visit, c.session_key, c.event_timestamp, c.event_name, c.seq,
-    MIN(c.seq) OVER (PARTITION BY c.user_id, c.visit, c.session_key) AS first_seq,
-    MAX(c.seq) OVER (PARTITION BY c.user_id, c.visit, c.session_key) AS last_seq
+    c.user_id, c.event_timestamp, c.event_name, c.previous, c.next,
+    CASE
+      WHEN c.event_timestamp < c.first_cut THEN c.visit_start
+      WHEN c.first_cut < c.midnight THEN c.midnight
+      ELSE c.first_cut
+    END AS part_start,
+    CASE WHEN c.event_timestamp < c.first_cut THEN c.first_cut ELSE c.midnight + INTERVAL '1' DAY END AS part_end
   FROM cut c
 ),
 sessions AS (
   SELECT
-    e.user_id, e.visit, e.session_key,
-    MIN(e.event_timestamp) AS session_start,
-    MAX(e.event_timestamp) AS session_end,
+    s.user_id,
+    MIN(s.event_timestamp) AS session_start,
+    MAX(s.event_timestamp) AS session_end,
     COUNT(*) AS events,
-    MAX(CASE WHEN e.seq = e.first_seq THEN e.event_name END) AS entry_action,
-    MAX(CASE WHEN e.seq = e.last_seq THEN e.event_name END) AS exit_action,
-    MAX(CASE WHEN e.event_name = 'Purchase' THEN 1 ELSE 0 END) AS converted
-  FROM edged e
-  GROUP BY e.user_id, e.visit, e.session_key
+    MAX(CASE WHEN s.previous IS NULL OR s.previous < s.part_start THEN s.event_name END) AS entry_action,
+    MAX(CASE
+      WHEN s.next IS NULL OR s.next >= s.part_end OR s.next > s.event_timestamp + INTERVAL '30' MINUTE THEN s.event_name
+    END) AS exit_action,
+    MAX(CASE WHEN s.event_name = 'Purchase' THEN 1 ELSE 0 END) AS converted
+  FROM parts s
+  GROUP BY s.user_id, s.part_start
 )
 SELECT
   s.user_id,
