@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 
 class Measurement(NamedTuple):
-    """Wall and CPU seconds of the work, without its imports; peak bytes of its process, with them."""
+    """Wall and CPU seconds of the work without its imports; peak bytes of its process with them, and of them alone."""
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int
+    idle_bytes: int
 
 
 def measure(work: str, *arguments: object) -> Measurement:
@@ -25,9 +26,10 @@ def measure(work: str, *arguments: object) -> Measurement:
 
 def _measured(work: str, *arguments: object) -> Measurement:
     function = resolve_name(work)
+    idle = _peak_bytes()
     wall, cpu = time.perf_counter(), time.process_time()
     function(*arguments)
-    return Measurement(time.perf_counter() - wall, time.process_time() - cpu, _peak_bytes())
+    return Measurement(time.perf_counter() - wall, time.process_time() - cpu, _peak_bytes(), idle)
 
 
 def _peak_bytes() -> int:
