@@ -24,7 +24,7 @@ from streaming.domain.tables import Column, Table
 
 # What one crawl reads at most, but for the last folder: the rest is for the next, the oldest last.
 MOST_FILES = 10_000
-MOST_BYTES = 500_000_000
+MOST_BYTES = 100_000_000
 # Drifts of a table that are told: clients can invent any number of keys.
 MOST_DRIFTS = 100
 

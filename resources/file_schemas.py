@@ -159,46 +159,52 @@ def _header(file: Path) -> tuple[str, ...]:
 
 def _inspect_values(table: Table, header: tuple[str, ...], files: Sequence[Path]) -> Iterator[tuple[Path, Inspected]]:
     """Files of one header: which of their columns are named otherwise, and which hold values that are no such type."""
-    types = {column.name: column.type for column in table.columns}
-    named = list(differences(types, {name: types.get(name, "VARCHAR") for name in header}))
+    declared = {column.name: column.type for column in table.columns}
+    found = {name: declared.get(name, "VARCHAR") for name in header}
+    named = list(differences(declared, found))
     apart = None if header == table.column_names else header
     try:
-        odd = _odd_values({name: type_ for name, type_ in types.items() if name in header}, header, files)
-    except duckdb.Error as error:
+        _query(f"SELECT {', '.join(f'COUNT({_identifier(name)})' for name in found)}", found, files)
+        yield from ((file, Inspected(named, apart)) for file in files)
+    except duckdb.Error:
         if len(files) == 1:
-            yield files[0], _unreadable(str(error))
-        else:
-            middle = len(files) // 2
-            yield from _inspect_values(table, header, files[:middle])
-            yield from _inspect_values(table, header, files[middle:])
-        return
-    for file in files:
-        values = [
-            Difference(Kind.CHANGED_TYPE, name, types[name], f"text such as {_cut(value)!r}")
-            for name, value in odd.get(str(file), {}).items()
-        ]
-        yield file, Inspected([*named, *values], header if values else apart)
+            yield files[0], _with_odd_values(found, named, files[0])
+            return
+        middle = len(files) // 2
+        yield from _inspect_values(table, header, files[:middle])
+        yield from _inspect_values(table, header, files[middle:])
 
 
-def _odd_values(types: Schema, header: Sequence[str], files: Sequence[Path]) -> dict[str, dict[str, str]]:
-    """By file and column, a value that does not parse as its declared type."""
-    text = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in header)
-    examples = ", ".join(
-        f'any_value("{name}") FILTER ("{name}" IS NOT NULL AND TRY_CAST("{name}" AS {type_}) IS NULL)'
-        for name, type_ in types.items()
+def _with_odd_values(types: Schema, named: Sequence[Difference], file: Path) -> Inspected:
+    """A file that does not read as these types: the columns whose values are no such type, with one of them each."""
+    odd = ", ".join(
+        f"any_value({name}) FILTER (TRY_CAST({name} AS {type_}) IS NULL)"
+        for name, type_ in zip(map(_identifier, types), types.values(), strict=True)
     )
-    if not examples:
-        return {}
-    reader = f"read_csv($files, columns = {{{text}}}, {CSV_FORM}, filename = true, hive_partitioning = false)"
+    try:
+        ((*values,),) = _query(f"SELECT {odd}", dict.fromkeys(types, "VARCHAR"), [file])
+    except duckdb.Error as error:
+        return _unreadable(str(error))
+    retyped = [
+        Difference(Kind.CHANGED_TYPE, name, type_, f"text such as {_cut(value)!r}")
+        for (name, type_), value in zip(types.items(), values, strict=True)
+        if value is not None
+    ]
+    return Inspected([*named, *retyped], list(types))
+
+
+def _query(select: str, types: Schema, files: Sequence[Path]) -> list[Any]:
+    columns = ", ".join(f"{quoted(name)}: {quoted(type_)}" for name, type_ in types.items())
+    paths = ", ".join(quoted(str(file)) for file in files)
+    reader = f"read_csv([{paths}], columns = {{{columns}}}, {CSV_FORM}, hive_partitioning = false)"
     with duckdb.connect(config={"threads": 1, "memory_limit": "200MB"}) as connection:
         connection.execute("SET enable_progress_bar = false")
-        found = connection.execute(
-            f"SELECT filename, {examples} FROM {reader} GROUP BY filename",  # noqa: S608  declared names only
-            {"files": [str(file) for file in files]},
-        ).fetchall()
-    return {
-        row[0]: {name: value for name, value in zip(types, row[1:], strict=True) if value is not None} for row in found
-    }
+        return connection.execute(f"{select} FROM {reader}").fetchall()
+
+
+def _identifier(name: str) -> str:
+    """A name of SQL, whatever a header says."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _inspect_json(table: Table, file: Path) -> Inspected:

@@ -15,12 +15,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clickstream_assets.enriched.seal import seal
 from resources.catalog import DuckDBCatalog
 from resources.crawler import Drift
-from resources.lake import Lake
+from resources.lake import Lake, partition_file
+from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import day_prefix, hour_prefix
 from streaming.domain.schema_drift import Kind
-from streaming.domain.tables import HIGH_INTENT_VIEWS, RAW_EVENTS, REPLAYS, Column, Table
+from streaming.domain.tables import (
+    ENRICHED_EVENTS,
+    ENRICHED_LANDING,
+    HIGH_INTENT_VIEWS,
+    RAW_EVENTS,
+    REPLAYS,
+    Column,
+    Table,
+)
 from streaming.edges.parquet import arrow_schema
 from tests.landing import delivery, land
 
@@ -221,6 +231,34 @@ def test_a_file_that_is_none_costs_itself_alone(catalog: DuckDBCatalog, lake: La
     (drift,) = look(catalog, EVENTS)
     assert (drift.kind, drift.files, drift.is_error) == (Kind.UNREADABLE, 2, True)
     assert ask(catalog, "SELECT quantity, hour FROM events") == [(3, 10)]
+
+
+def test_a_condition_on_the_partition_keeps_other_files_closed(catalog: DuckDBCatalog, lake: Lake) -> None:
+    """What cannot be read, and was not crawled, would fail the query that opens it; with files apart as without."""
+    parquet(lake, 0, good())
+    parquet(lake, 1, good(quantity=("4", pa.string())))
+    catalog.crawl([EVENTS])
+    parquet(lake, 2, good()).write_bytes(b"no Parquet")
+    catalog.refresh([EVENTS])
+    before = "(year, month, day, hour) < (2026, 11, 20, 12)"
+    assert ask(catalog, f"SELECT quantity FROM events WHERE {before} ORDER BY 1") == [(3,), (4,)]
+    with pytest.raises(duckdb.Error, match="Parquet"):
+        ask(catalog, "SELECT quantity FROM events")
+
+
+def test_sealed_and_landed_files_that_differ(catalog: DuckDBCatalog, lake: Lake, tmp_path: Path) -> None:
+    tables = (ENRICHED_EVENTS, ENRICHED_LANDING)
+    hours = [HOUR, HOUR + timedelta(hours=1)]
+    for hour in hours:
+        land(lake, [delivery(hour, "a", hour)], "one")
+    seal(HOUR, lake, DuckDBWarehouse(100_000_000, tmp_path))
+    for file in (lake.path(partition_file(ENRICHED_EVENTS, HOUR)), *lake.list_hour(ENRICHED_LANDING.prefix, hours[1])):
+        rows = pq.ParquetFile(file).read()
+        number = rows.schema.get_field_index("latitude")
+        pq.write_table(rows.set_column(number, "latitude", pa.array(["north"])).drop_columns("city"), file)
+    assert sorted({drift.table_name for drift in look(catalog, *tables)}) == ["enriched_events", "enriched_landing"]
+    there = "SELECT hour, country, city, latitude, longitude FROM enriched_events ORDER BY hour"
+    assert ask(catalog, there) == [(hour, "US", None, None, -117.4) for hour in (10, 11)]
 
 
 CSV_DRIFTS = {
