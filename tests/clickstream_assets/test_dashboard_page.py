@@ -165,6 +165,23 @@ def test_every_panel_has_the_numbers_of_the_events(chosen: Filter, open_page: Op
     ]
 
 
+def test_a_period_is_compared_with_the_one_before_it(open_page: OpenPage, ask: Ask) -> None:
+    page = open_page("#days=7")
+    now, then = ask(
+        f"SELECT COUNT(*) FILTER (day > DATE '{LAST_DAY}' - 7), COUNT(*) FILTER (day <= DATE '{LAST_DAY}' - 7) "
+        f"FROM (SELECT event_timestamp::DATE AS day FROM flattened_events) WHERE day > DATE '{LAST_DAY}' - 14"
+    )[0]
+    sold, sold_then = ask(
+        f"SELECT SUM(price) FILTER (day > DATE '{LAST_DAY}' - 7), SUM(price) FILTER (day <= DATE '{LAST_DAY}' - 7) "
+        "FROM (SELECT event_timestamp::DATE AS day, price FROM flattened_events WHERE event_name = 'Purchase') "
+        f"WHERE day > DATE '{LAST_DAY}' - 14"
+    )[0]
+    for tile, share in {"events": now / then - 1, "revenue": float(sold / sold_then) - 1}.items():
+        arrow = "▲" if share >= 0 else "▼"
+        assert page.locator(f"#{tile} .about").inner_text() == f"{arrow} {abs(share):.1%} on the 7 days before"
+    assert "before" not in open_page("#days=30").locator("#events .about").inner_text()  # it lies before the tables
+
+
 def test_users_are_shown_where_days_can_tell_them_and_as_an_average_elsewhere(open_page: OpenPage, ask: Ask) -> None:
     for days in (1, 7, 30):
         since = LAST_DAY - timedelta(days=days - 1)

@@ -110,6 +110,17 @@ def test_a_partition_is_materialised_by_hand(
     assert strangers == []
 
 
+def test_the_dashboard_is_previewed_and_led_to(page: Page, strangers: list[str], platform: Mapping[str, str]) -> None:
+    _command("materialize", environment={**os.environ, **platform, "PYTHONPATH": str(ROOT)})
+    page.goto("/assets/dashboard")
+    assert page.get_by_text(platform["DASHBOARD_URL"]).first.get_attribute("href") == platform["DASHBOARD_URL"]
+    page.get_by_text("[Show Markdown]").click()
+    picture = page.get_by_role("img", name="Events by day and by type")
+    picture.wait_for()
+    assert picture.evaluate("image => image.naturalWidth") > 400
+    assert strangers == []
+
+
 def _finished_run(instance: dg.DagsterInstance, partition: str, seconds: float = 90) -> dg.DagsterRun:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

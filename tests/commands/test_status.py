@@ -74,7 +74,7 @@ def test_a_platform_that_is_well_and_then_is_not(
     returned, document, alerts = status()
     assert (returned, document["state"], document["healthy"], alerts) == (0, "well", True, [])
     assert set(document["processes"]) == {
-        "stream-redis", "cache-redis", "mariadb", "delivery", "consumers", "collector", "metrics",
+        "stream-redis", "cache-redis", "mariadb", "delivery", "consumers", "collector", "metrics", "dashboard",
     }  # fmt: skip
     assert document["stream"]["accepted_per_second"] > 0
     assert sum(document["stream"]["records"]["events"].values()) == 500

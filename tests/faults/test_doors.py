@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Start = Callable[..., Platform]
 
 RIVERSIDE = "169.235.214.44"
-LISTENERS = ("stream-redis", "cache-redis", "mariadb", "collector", "dagster-code", "dagster-webserver")
+LISTENERS = ("stream-redis", "cache-redis", "mariadb", "collector", "dashboard", "dagster-code", "dagster-webserver")
 INJECTIONS = [
     "Robert'); DROP TABLE customers; --",
     "'; COPY (SELECT 1) TO 'stolen.csv'; --",

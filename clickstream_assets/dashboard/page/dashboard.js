@@ -38,26 +38,29 @@ function timeline(source, ...measures) {
   return [...sums];
 }
 
-function comparison(now, count) {
-  const earlier = before(range());
-  if (earlier.from < content.firstDay) return "";
-  const then = count(earlier);
+/* How whole days compare with as many before them. The newest day is whole once events of its last hour are in. */
+function comparison(count) {
+  const isCut = state.to === content.lastDay && Number(content.until.slice(11, 13)) < 23;
+  const whole = { from: state.from, to: isCut ? state.to - DAY : state.to };
+  const earlier = before(whole);
+  if (whole.from > whole.to || earlier.from < content.firstDay) return "";
+  const [now, then] = [count(whole), count(earlier)];
   if (!then) return "";
-  const change = now / then - 1;
-  const arrow = change >= 0 ? "▲" : "▼";
-  const span = daysOf(range()) === 1 ? "the day before" : `the ${daysOf(range())} days before`;
-  return [element("span", { class: change >= 0 ? "up" : "down" }, `${arrow} ${SHARE.format(Math.abs(change))}`), ` on ${span}`];
+  const days = daysOf(whole);
+  const span = days === 1 ? "the day before" : `the ${days} days before`;
+  const arrow = now >= then ? "▲" : "▼";
+  return [element("span", { class: now >= then ? "up" : "down" }, `${arrow} ${SHARE.format(Math.abs(now / then - 1))}`), ` on ${span}${isCut ? ", whole days" : ""}`];
 }
 
 function tiles() {
   const regions = table("events_by_region");
   const counted = (period) => total(regions, period, chosenColumns());
-  tile("events", big(counted(range())), comparison(counted(range()), counted) || typesText(), timeline(regions, ...chosenColumns()));
+  tile("events", big(counted(range())), comparison(counted) || typesText(), timeline(regions, ...chosenColumns()));
   usersTile();
   const bought = (period) => total(regions, period, ["purchases"]);
-  tile("purchases", big(bought(range())), comparison(bought(range()), bought) || "whatever types are selected", timeline(regions, "purchases"));
+  tile("purchases", big(bought(range())), comparison(bought) || "whatever types are selected", timeline(regions, "purchases"));
   const earned = (period) => total(regions, period, ["revenue"]) / 100;
-  tile("revenue", money(earned(range())), comparison(earned(range()), earned) || "whatever types are selected", timeline(regions, "revenue"));
+  tile("revenue", money(earned(range())), comparison(earned) || "whatever types are selected", timeline(regions, "revenue"));
   const funnelTable = table("hourly_funnel");
   const buyers = timeline(funnelTable, "buyers");
   const line = timeline(funnelTable, "viewers").map((viewers, day) => (viewers ? buyers[day] / viewers : 0));
