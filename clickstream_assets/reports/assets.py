@@ -1,6 +1,6 @@
 """Asset `latest_search_by_user` and its checks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -11,7 +11,6 @@ from clickstream_assets.metadata import Metadata, parquet_metadata, table_metada
 from clickstream_assets.reports.latest_search_by_user import (
     REPORT_FILE,
     STATEMENT,
-    Unavailable,
     refresh,
     users_astray,
 )
@@ -38,7 +37,7 @@ SOURCES_CHECK = "every_source_answered"
         )
     ],
     group_name="reports",
-    kinds={"parquet", "duckdb", "sql"},
+    kinds={"parquet", "duckdb", "redis", "mysql", "sql"},
     owners=["team:analytics"],
     pool=LATEST_SEARCH_BY_USER.name,
     freshness_policy=HOURLY,
@@ -55,8 +54,10 @@ def latest_search_by_user(
     The article's federated query over all flattened events. Redis or MySQL down costs its columns until the next run.
     """
     unavailable = refresh(lake, warehouse, user_cache, users_db)
+    reasons = {source: reason for source, reason in unavailable._asdict().items() if reason}
     yield dg.MaterializeResult(
-        metadata=_metadata(lake.path(REPORT_FILE)), check_results=[_every_source_answered(unavailable)]
+        metadata=_metadata(lake.path(REPORT_FILE)) | {"unavailable": dg.MetadataValue.json(reasons)},
+        check_results=[_every_source_answered(reasons)],
     )
 
 
@@ -72,8 +73,7 @@ def one_row_per_user_who_searched(
     return dg.AssetCheckResult(passed=not astray.is_at_fault, metadata=astray._asdict())
 
 
-def _every_source_answered(unavailable: Unavailable) -> dg.AssetCheckResult:
-    reasons = {source: reason for source, reason in unavailable._asdict().items() if reason}
+def _every_source_answered(reasons: Mapping[str, str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=SOURCES_CHECK,
         passed=not reasons,

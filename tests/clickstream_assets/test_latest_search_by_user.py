@@ -326,6 +326,8 @@ def test_a_source_that_is_down_is_a_warning_with_its_reason(
     assert not verdicts[SOURCES_CHECK].passed
     assert verdicts[SOURCES_CHECK].severity is dg.AssetCheckSeverity.WARN
     assert "ConnectionError" in verdicts[SOURCES_CHECK].metadata["user_cache"].value
+    (materialization,) = result.asset_materializations_for_node("latest_search_by_user")
+    assert "ConnectionError" in materialization.metadata["unavailable"].value["user_cache"]
     assert verdicts["one_row_per_user_who_searched"].passed
 
 
