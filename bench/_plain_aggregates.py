@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 COLUMNS = [
-    "event_timestamp", "user_id", "pixel_id", "click_id", "event_name", "time_on_data", "product_id", "price", "name",
-    "country", "region", "city", "latitude", "longitude",
+    "event_timestamp", "user_id", "pixel_id", "click_id", "event_name", "time_on_data", "percent_viewed", "product_id",
+    "price", "name", "country", "region", "city", "latitude", "longitude",
 ]  # fmt: skip
 ACTIONS = {"Search": "searches", "ViewContent": "views", "AddToCart": "add_to_carts", "Purchase": "purchases"}
 PAUSE = timedelta(minutes=30)
@@ -23,7 +23,7 @@ def unload_with_pandas(flattened: Sequence[Path], prices: Path, day: datetime, f
     of_day = events[(events["event_timestamp"] >= day) & (events["event_timestamp"] < day + timedelta(days=1))]
     for aggregate in (
         events_by_type, events_by_country, events_by_region, events_by_city, events_by_hour, top_regions,
-        actions_by_customer, hourly_funnel, product_performance, sessions,
+        actions_by_customer, hourly_funnel, product_performance, views_by_depth, sessions,
     ):  # fmt: skip
         aggregate(of_day).to_csv(folder / f"{aggregate.__name__}.csv", sep="|", index=False)
     over_days: Sequence[Callable[[pd.DataFrame, datetime], pd.DataFrame]] = (
@@ -97,6 +97,17 @@ def product_performance(events: pd.DataFrame) -> pd.DataFrame:
     ).drop(columns="searches")
     products["average_time_on_view"] = products["time_on_views"] / products["views"].where(products["views"] > 0)
     return products
+
+
+def views_by_depth(events: pd.DataFrame) -> pd.DataFrame:
+    views = events[events["event_name"] == "ViewContent"]
+    depth = (views["percent_viewed"] // 10 * 10).astype("int64").rename("depth")
+    return views.groupby(depth).size().reset_index(name="views")
+
+
+def views_by_depth(events: pd.DataFrame) -> pd.DataFrame:
+    depth = (events.loc[events["views"], "percent_viewed"] // 10 * 10).astype("int64").rename("depth")
+    return depth.groupby(depth).size().reset_index(name="views")
 
 
 def sessions(events: pd.DataFrame) -> pd.DataFrame:

@@ -215,6 +215,15 @@ AGGREGATES = (
         EVERY_EVENT,
     ),
     Aggregate(
+        "views_by_depth",
+        "one row per depth and day of event time",
+        "How far pages are seen: views by the share of the page, in tens of percent.",
+        (Column("depth", "BIGINT", "lower bound of the share that was seen, null where unknown", "percent"),),
+        (VIEWS,),
+        "SELECT depth, views FROM views_by_depth_last_30_days ORDER BY depth",
+        (Invariant("SUM(views)", "<=", "events"),),
+    ),
+    Aggregate(
         "sessions",
         "one row per session, by the day of event time it started on",
         "Visits: a user's events without a pause of more than 30 minutes, at most 24 hours of them. Activity without "

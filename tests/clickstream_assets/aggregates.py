@@ -119,6 +119,7 @@ DETAILS = {
     "product_id": [None, 0, 361482, 9007199254740991],
     "price": [None, Decimal("0.00"), Decimal("0.10"), Decimal("694.83"), Decimal("1000000000000000.00")],
     "time_on_data": [None, 0, 83, 9007199254740991],
+    "percent_viewed": [None, 0.0, 9.999, 10.0, 39.7, 100.0],
     "name": [None, "Ada", "Zoë", "@x"],
     "place": PLACES,
 }

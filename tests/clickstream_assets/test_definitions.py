@@ -52,7 +52,7 @@ def test_catching_up_brings_every_table_up_to_date_in_a_run_for_each_layer(
         "failed": 1,
         "flattened": 40,
         "aggregates": dict.fromkeys((aggregate.name for aggregate in AGGREGATES), 1)
-        | {"events_by_hour": 11, "hourly_funnel": 0},  # nobody viewed anything
+        | {"events_by_hour": 11, "hourly_funnel": 0, "views_by_depth": 0},  # nobody viewed anything
         "balanced": True,
     }
     assert [job for job, status in run_statuses(instance) if status is dg.DagsterRunStatus.SUCCESS] == [
