@@ -100,12 +100,6 @@ def product_performance(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def views_by_depth(events: pd.DataFrame) -> pd.DataFrame:
-    views = events[events["event_name"] == "ViewContent"]
-    depth = (views["percent_viewed"] // 10 * 10).astype("int64").rename("depth")
-    return views.groupby(depth).size().reset_index(name="views")
-
-
-def views_by_depth(events: pd.DataFrame) -> pd.DataFrame:
     depth = (events.loc[events["views"], "percent_viewed"] // 10 * 10).astype("int64").rename("depth")
     return depth.groupby(depth).size().reset_index(name="views")
 

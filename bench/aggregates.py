@@ -44,7 +44,6 @@ SELECT
     CAST(1 + (k + hash(i, 'n') % 3) % 8 AS INTEGER)
   ] AS event_name,
   CAST(hash(i, 't') % 300 AS BIGINT) AS time_on_data,
-  hash(i, 'd') % 1001 / 10.0::DOUBLE AS percent_viewed,
   (hash(i, 'd') % 1001) / 10.0::DOUBLE AS percent_viewed,
   CAST(floor(pow((hash(i, 'o') % 1000000) / 1e6, 3) * 20000) AS BIGINT) AS product_id,
   CAST((hash(i, 'm') % 100000) / 100.0 AS DECIMAL(18,2)) AS price,
