@@ -48,8 +48,9 @@ function comparison(count) {
   if (!then) return "";
   const days = daysOf(whole);
   const span = days === 1 ? "the day before" : `the ${days} days before`;
-  const arrow = now >= then ? "▲" : "▼";
-  return [element("span", { class: now >= then ? "up" : "down" }, `${arrow} ${SHARE.format(Math.abs(now / then - 1))}`), ` on ${span}${isCut ? ", whole days" : ""}`];
+  const change = now / then - 1;
+  const shown = Math.abs(change) < 0.0005 ? ["", "As many as"] : change > 0 ? ["up", `▲ ${SHARE.format(change)} on`] : ["down", `▼ ${SHARE.format(-change)} on`];
+  return [element("span", { class: shown[0] }, shown[1]), ` ${span}${isCut ? ", whole days" : ""}`];
 }
 
 function tiles() {
