@@ -28,7 +28,7 @@ from streaming.edges.parquet import arrow_schema
 CSV_FORM = "auto_detect = false, delim = '|', quote = '\"', escape = '\"', header = true, allow_quoted_nulls = false"
 
 # What is read of a JSON file: its first lines, up to so many of them and so many bytes.
-SAMPLE_LINES = 1_000
+SAMPLE_LINES = 250
 SAMPLE_BYTES = 1_000_000
 # Clients send all kinds of things now and then, and what breaks the contract is a failed event, told as such.
 LEAST_SHARE = 0.01

@@ -18,6 +18,7 @@ import pytest
 from clickstream_assets.enriched.seal import seal
 from resources.catalog import DuckDBCatalog
 from resources.crawler import Drift
+from resources.file_schemas import SAMPLE_BYTES, SAMPLE_LINES
 from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import day_prefix, hour_prefix
@@ -350,6 +351,14 @@ def test_odd_lines_of_raw_cost_themselves_alone(
     assert (drift.kind, drift.found, drift.is_error) == (kind, found, True)
     there = ask(catalog, "SELECT record_id[1] FROM raw_events WHERE arrival_timestamp IS NOT NULL ORDER BY 1")
     assert there == [("a",), ("b",), ("d",)]
+
+
+def test_of_a_raw_file_only_its_head_is_read(catalog: DuckDBCatalog, lake: Lake) -> None:
+    lines = [envelope("a") for _ in range(SAMPLE_LINES)]
+    raw(lake, "many", [*lines, *(envelope("b", many=1) for _ in range(50))])
+    long = {"text": "x" * (SAMPLE_BYTES // 2)}
+    raw(lake, "long", [envelope("c", **long), envelope("d", **long), *(envelope("e", late=1) for _ in range(50))])
+    assert told(look(catalog, RAW_EVENTS)) == [("event.text", Kind.NEW_COLUMN, "", "string")]
 
 
 def test_a_raw_file_that_was_cut_is_left_out(catalog: DuckDBCatalog, lake: Lake) -> None:
