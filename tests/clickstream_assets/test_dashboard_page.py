@@ -177,8 +177,8 @@ def test_a_period_is_compared_with_the_one_before_it(open_page: OpenPage, ask: A
         f"WHERE day > DATE '{LAST_DAY}' - 14"
     )[0]
     for tile, share in {"events": now / then - 1, "revenue": float(sold / sold_then) - 1}.items():
-        arrow = "▲" if share >= 0 else "▼"
-        assert page.locator(f"#{tile} .about").inner_text() == f"{arrow} {abs(share):.1%} on the 7 days before"
+        change = f"{'▲' if share > 0 else '▼'} {abs(share):.1%}" if abs(share) >= 0.0005 else "unchanged"
+        assert page.locator(f"#{tile} .about").inner_text() == f"{change} from the 7 days before"
     assert "before" not in open_page("#days=30").locator("#events .about").inner_text()  # it lies before the tables
 
 

@@ -49,8 +49,8 @@ function comparison(count) {
   const days = daysOf(whole);
   const span = days === 1 ? "the day before" : `the ${days} days before`;
   const change = now / then - 1;
-  const shown = Math.abs(change) < 0.0005 ? ["", "As many as"] : change > 0 ? ["up", `▲ ${SHARE.format(change)} on`] : ["down", `▼ ${SHARE.format(-change)} on`];
-  return [element("span", { class: shown[0] }, shown[1]), ` ${span}${isCut ? ", whole days" : ""}`];
+  const shown = Math.abs(change) < 0.0005 ? ["", "unchanged"] : change > 0 ? ["up", `▲ ${SHARE.format(change)}`] : ["down", `▼ ${SHARE.format(-change)}`];
+  return [element("span", { class: shown[0] }, shown[1]), ` from ${span}${isCut ? ", whole days" : ""}`];
 }
 
 function tiles() {
