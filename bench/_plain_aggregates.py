@@ -101,7 +101,8 @@ def product_performance(events: pd.DataFrame) -> pd.DataFrame:
 
 def views_by_depth(events: pd.DataFrame) -> pd.DataFrame:
     depth = (events.loc[events["views"], "percent_viewed"] // 10 * 10).astype("int64").rename("depth")
-    return depth.groupby(depth).size().reset_index(name="views")
+    views: pd.DataFrame = depth.groupby(depth).size().reset_index(name="views")
+    return views
 
 
 def sessions(events: pd.DataFrame) -> pd.DataFrame:
