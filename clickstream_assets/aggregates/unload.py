@@ -1,6 +1,8 @@
 """Unloading a day of an aggregate: one `|`-delimited CSV file with a header, as the article unloads it."""
 
+import zlib
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 
 from clickstream_assets.aggregates.dependence import DAY, FlattenedDays
@@ -17,7 +19,7 @@ class NotRecordedError(Exception):
 def unload(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake, warehouse: Warehouse) -> int:
     """Write a day of an aggregate from what is flattened of the days it depends on; returns its rows.
 
-    The file is dated by the partitions it was made from, which tells later whether it is up to date.
+    The file is dated by the partitions and the statement it was made from, which tells later whether it is up to date.
 
     Raises:
         NotRecordedError: what the aggregate reads beside flattened events is not there.
@@ -60,7 +62,14 @@ def is_unloaded(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake:
 
 def _as_of(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> int:
     beside = (modified_at(lake.path(day_file(table, day))) for table in aggregate.also_reads)
-    return flattened.as_of(aggregate.depends_on, day, beside)
+    return flattened.as_of(aggregate.depends_on, day, [*beside, _edition(aggregate)])
+
+
+@cache
+def _edition(aggregate: Aggregate) -> int:
+    """A number that changes with the statement and the columns: what other ones made is behind."""
+    made_by = (sql_file(aggregate.statement), [(column.name, column.type) for column in aggregate.table.columns])
+    return zlib.crc32(repr(made_by).encode())
 
 
 def _recorded(table: Table, day: date, lake: Lake) -> Path:

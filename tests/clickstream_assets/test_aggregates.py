@@ -1,6 +1,7 @@
 """What a day of an aggregate depends on, when it is behind, and what all aggregates hold to."""
 
 import os
+from dataclasses import replace
 
 import duckdb
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from clickstream_assets import pending
 from clickstream_assets.aggregates.dependence import DAY, Dependence, FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES
-from clickstream_assets.aggregates.unload import unloaded_file
+from clickstream_assets.aggregates.unload import is_unloaded, unload, unloaded_file
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.customer_prices import record_prices
 from commands.verify import Behind, check_promises
@@ -76,6 +77,16 @@ def test_a_day_is_behind_when_its_prices_changed(lake: Lake, warehouse: DuckDBWa
     assert pending.days(lake) == {TODAY: [BY_NAME["revenue_by_pixel"]]}
     aggregate_pending(lake, warehouse)
     assert not pending.days(lake)
+
+
+def test_a_day_that_was_made_with_other_columns_is_behind(
+    days: FlattenedDays, lake: Lake, warehouse: DuckDBWarehouse
+) -> None:
+    before = BY_NAME["events_by_type"]
+    unload(before, TODAY, days, lake, warehouse)
+    assert is_unloaded(before, TODAY, days, lake)
+    for measures in (before.measures[1:], (replace(before.measures[0], type="INTEGER"),)):
+        assert not is_unloaded(replace(before, measures=measures), TODAY, days, lake)
 
 
 @pytest.mark.parametrize("dated", [-3600, 3600])
