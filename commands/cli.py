@@ -66,6 +66,11 @@ def cli() -> None:
     """
 
 
+def say(text: str) -> None:
+    """Tell the person who waits; standard output is for results."""
+    click.echo(text, err=True)
+
+
 def main() -> None:
     """Run the command line; an error that a person can act on is one line and exit status 1."""
     try:

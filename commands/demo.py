@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from commands.cli import say
 from commands.platform import (
     geo_environment,
     local_settings,
@@ -22,7 +23,7 @@ from commands.platform import (
     start_stream,
 )
 from commands.status import accepted_records, records_behind
-from commands.up import say, show_addresses
+from commands.up import show_addresses
 from streaming.runtime.supervisor import Service, StopRequested, Supervisor, SupervisorError
 from streaming.settings import load_settings
 
@@ -43,7 +44,7 @@ SEND = (sys.executable, "-m", "commands", "send")
 @click.option("--exit", "leave", is_flag=True, help="Stop after the summary; status 0 only if the ledger balances.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as the last line, in JSON.")
 def demo(events: int, days: float, seed: int | None, leave: bool, as_json: bool) -> None:
-    """Run servers, stream workers, collector, traffic, and Dagster with materialised assets.
+    """Run servers, stream workers, collector, dashboard, traffic, and Dagster with materialised assets.
 
     Leaves it all up, with gentle live traffic, until Ctrl-C. A later demo in the same home adds to its data; the
     summary counts everything the home holds.

@@ -6,8 +6,8 @@ import os
 import click
 
 from clickstream_assets.catch_up import RunsFailedError, catch_up
+from commands.cli import say
 from commands.platform import dagster_environment, running_settings
-from commands.up import say
 
 
 @click.command()

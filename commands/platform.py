@@ -121,11 +121,8 @@ def start_stream(supervisor: Supervisor, servers: tuple[str, ...], say: Callable
 
 def start_dashboard(supervisor: Supervisor, say: Callable[[str], None]) -> None:
     """Start what serves the dashboard."""
-    named = load_settings().dashboard_url
-    is_proxied = urlsplit(named).hostname not in LOOPBACK_NAMES
-    port = _port("the dashboard", 8050 if is_proxied else urlsplit(named).port or 8050, say)
-    url = f"http://{LOOPBACK}:{port}"
-    supervisor.export({"DASHBOARD_URL": named if is_proxied else url})
+    port, address = _page("the dashboard", load_settings().dashboard_url, 8050, say)
+    supervisor.export({"DASHBOARD_URL": address})
     command: list[str | Path] = [sys.executable, "-m", "commands.dashboard_server", "--port", str(port)]
     supervisor.start(Service("dashboard", command, ready=lambda: accepts_connections(port)))
 
@@ -134,18 +131,15 @@ def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], 
     """Start the code server and the web server."""
     environment = dagster_environment(home)
     folder = Path(environment["DAGSTER_HOME"])
-    named = load_settings().dagster_url
-    is_proxied = urlsplit(named).hostname not in LOOPBACK_NAMES
-    port = _port("Dagster", 3000 if is_proxied else urlsplit(named).port or 3000, say)
+    port, address = _page("Dagster", load_settings().dagster_url, 3000, say)
     code_port = free_port()
-    url = f"http://{LOOPBACK}:{port}"
     workspace = folder / "workspace.yaml"
     workspace.write_text(
         "# Written by ./run: the code server it keeps running.\n"
         "load_from:\n"
         f"  - grpc_server: {{host: {LOOPBACK}, port: {code_port}, location_name: clickstream}}\n"
     )
-    supervisor.export({**environment, "DAGSTER_URL": named if is_proxied else url})
+    supervisor.export({**environment, "DAGSTER_URL": address})
     python: list[str | Path] = [sys.executable, "-m"]
     supervisor.start(
         Service(
@@ -157,7 +151,7 @@ def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], 
         Service(
             "dagster-webserver",
             [*python, "commands.dagster_ui", "-h", LOOPBACK, "-p", str(port), "-w", workspace],
-            ready=lambda: _answers(f"{url}/server_info"),
+            ready=lambda: _answers(f"http://{LOOPBACK}:{port}/server_info"),
             after=("dagster-code",),
         ),
     )
@@ -178,6 +172,13 @@ def dagster_environment(home: Path) -> dict[str, str]:
     shutil.copyfile(ROOT / "dagster.yaml", draft)
     draft.replace(folder / "dagster.yaml")
     return {"DAGSTER_HOME": str(folder), "DAGSTER_EVENT_BATCH_SIZE": "1000"}
+
+
+def _page(whose: str, named: str, preferred: int, say: Callable[[str], None]) -> tuple[int, str]:
+    """The port of what serves pages, and the address that people open: a proxy's, where that is what is named."""
+    is_proxied = urlsplit(named).hostname not in LOOPBACK_NAMES
+    port = _port(whose, preferred if is_proxied else urlsplit(named).port or preferred, say)
+    return port, named if is_proxied else f"http://{LOOPBACK}:{port}"
 
 
 def _port(whose: str, preferred: int, say: Callable[[str], None]) -> int:

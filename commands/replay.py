@@ -21,8 +21,8 @@ from clickstream_assets.definitions import build_definitions
 from clickstream_assets.failed import replay as core
 from clickstream_assets.failed.job import replay_failed_events
 from clickstream_assets.partitions import hour_key
+from commands.cli import say
 from commands.platform import dagster_environment, running_settings
-from commands.up import say
 from resources.lake import Lake
 from streaming.domain.failures import FailureType
 from streaming.domain.layout import hour_of

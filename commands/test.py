@@ -5,6 +5,7 @@ import sys
 import click
 
 from commands.browser import ensure_chromium
+from commands.cli import say
 from commands.environments import ensure_environment
 from commands.lint import passes_checks, run_tool
 from streaming.runtime.servers import ensure_mariadb
@@ -19,16 +20,12 @@ def test(fast: bool, pytest_arguments: tuple[str, ...]) -> None:
     Arguments go to pytest; with any, only pytest runs: ./run test tests/streaming/domain -k price
     """
     linted = True if pytest_arguments else passes_checks()
-    ensure_mariadb(_say)
+    ensure_mariadb(say)
     if not fast and not pytest_arguments:
-        ensure_chromium(_say)
-        ensure_environment("spark", _say)
+        ensure_chromium(say)
+        ensure_environment("spark", say)
     selection = ["-m", "not slow and not browser"] if fast else []
     parallel = [] if pytest_arguments else ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
     tested = run_tool("pytest", *selection, *parallel, *pytest_arguments) == 0
     if not (linted and tested):
         sys.exit(1)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

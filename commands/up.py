@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from commands.cli import say
 from commands.platform import (
     geo_environment,
     local_settings,
@@ -30,7 +31,7 @@ READY_FILE = "CLICKSTREAM_READY_FILE"
 )
 @click.option("--no-dagster", is_flag=True, help="Ingest only; ./run materialize brings the tables up to date.")
 def up(detach: bool, no_dagster: bool) -> None:
-    """Start servers, stream workers, collector and Dagster, and keep them running until Ctrl-C."""
+    """Start servers, stream workers, collector, dashboard and Dagster, and keep them running until Ctrl-C."""
     home = local_settings().home
     if detach:
         _start_detached(home, ["--no-dagster"] if no_dagster else [])
@@ -51,11 +52,6 @@ def up(detach: bool, no_dagster: bool) -> None:
             supervisor.watch()
     except StopRequested:
         say("stopped")
-
-
-def say(text: str) -> None:
-    """Tell the person who waits; standard output is for results."""
-    click.echo(text, err=True)
 
 
 def show_addresses(home: Path) -> None:
