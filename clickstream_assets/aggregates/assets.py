@@ -33,10 +33,7 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
         name=aggregate.name,
         description=f"{aggregate.table.comment} Unloaded as `|`-delimited CSV.",
         partitions_def=partitions.days,
-        deps=[
-            dg.AssetDep("flattened_events", partition_mapping=SAME_PERIOD),
-            *also_reads,
-        ],
+        deps=[dg.AssetDep("flattened_events", partition_mapping=SAME_PERIOD), *also_reads],
         backfill_policy=SINGLE_RUN,
         output_required=False,
         pool=aggregate.name,

@@ -8,12 +8,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
-from clickstream_assets.reports.latest_search_by_user import (
-    REPORT_FILE,
-    STATEMENT,
-    refresh,
-    users_astray,
-)
+from clickstream_assets.reports.latest_search_by_user import REPORT_FILE, STATEMENT, refresh, users_astray
 from resources.lake import Lake
 from resources.warehouse import Warehouse, sql_file
 from streaming.domain.tables import LATEST_SEARCH_BY_USER
@@ -24,11 +19,7 @@ SOURCES_CHECK = "every_source_answered"
 
 
 @dg.asset(
-    deps=[
-        dg.AssetDep("flattened_events", partition_mapping=dg.AllPartitionMapping()),
-        "last_access",
-        "customers",
-    ],
+    deps=[dg.AssetDep("flattened_events", partition_mapping=dg.AllPartitionMapping()), "last_access", "customers"],
     check_specs=[
         dg.AssetCheckSpec(
             SOURCES_CHECK,
