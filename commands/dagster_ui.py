@@ -7,7 +7,7 @@ from dagster_webserver import cli
 from dagster_webserver.app import create_app_from_workspace_process_context
 from starlette.applications import Starlette
 
-from commands.own_pages import OwnPagesOnly
+from commands.same_origin import SameOriginOnly
 from streaming.settings import load_settings
 
 
@@ -17,7 +17,7 @@ def main() -> None:
 
     def create_app(*arguments: Any, **options: Any) -> Starlette:
         app = create_app_from_workspace_process_context(*arguments, **options)
-        app.add_middleware(OwnPagesOnly, own_name=own_name)
+        app.add_middleware(SameOriginOnly, own_name=own_name)
         return app
 
     cli.create_app_from_workspace_process_context = create_app  # type: ignore[attr-defined]  # it offers no hook

@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from clickstream_assets.dashboard.published import PAGE, content_policy, packed_data
-from commands.own_pages import OwnPagesOnly
+from commands.same_origin import SameOriginOnly
 from streaming.runtime.collector.server import server
 from streaming.runtime.servers import LOOPBACK
 from streaming.runtime.structured_logs import log_to_stderr
@@ -93,7 +93,7 @@ class Dashboard:
         own_name = urlsplit(settings.dashboard_url).hostname
         self.application = Starlette(
             routes=[Route("/", self.get_page), Route("/data", self.get_data), Route("/live", self.get_rates)],
-            middleware=[Middleware(OwnPagesOnly, own_name=own_name)],
+            middleware=[Middleware(SameOriginOnly, own_name=own_name)],
             lifespan=self._lifespan,
         )
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from commands.own_pages import OwnPagesOnly
+from commands.same_origin import SameOriginOnly
 
 LOCAL, PROXIED = "127.0.0.1:3000", "dagster.example.com"
 CROSS_SITE = {"sec-fetch-site": "cross-site"}
@@ -31,7 +31,7 @@ LINK = {**CROSS_SITE, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"
     ],
 )
 def test_only_its_own_pages_and_links_to_it_are_answered(method: str, headers: dict[str, str], status: int) -> None:
-    app = OwnPagesOnly(PlainTextResponse("here"), own_name=PROXIED)
+    app = SameOriginOnly(PlainTextResponse("here"), own_name=PROXIED)
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ui") as client:

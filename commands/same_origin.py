@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streaming.runtime.servers import LOOPBACK_NAMES
 
 
-class OwnPagesOnly:
+class SameOriginOnly:
     """Middleware that refuses what pages of other sites ask for or frame; a link that leads here is followed."""
 
     def __init__(self, app: ASGIApp, own_name: str | None) -> None:
@@ -27,7 +27,7 @@ class OwnPagesOnly:
         if scope["type"] == "lifespan" or self._is_own(scope):
             await self._app(scope, receive, send)
         else:
-            await PlainTextResponse("for the UI's own pages only", 403)(scope, receive, send)
+            await PlainTextResponse("for this server's own pages only", 403)(scope, receive, send)
 
     def _is_own(self, scope: Scope) -> bool:
         headers = Headers(scope=scope)
