@@ -9,7 +9,7 @@ from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.aggregates.rolled_up import rolled_up
 from resources.catalog import Catalog, View
 from resources.crawler import SCHEMA_DRIFT, Drift
-from streaming.domain.schema_drift import Kind
+from streaming.domain.schema_drift import DriftKind
 from streaming.domain.tables import TABLES, Table
 
 CATALOGUED: tuple[Table, ...] = (*TABLES.values(), *(aggregate.table for aggregate in AGGREGATES))
@@ -21,7 +21,7 @@ class DriftCheck(NamedTuple):
     """A check that files have no drift of these kinds; what it asserts, and what to do about those it finds."""
 
     name: str
-    kinds: tuple[Kind, ...]
+    kinds: tuple[DriftKind, ...]
     asserts: str
     what_to_do: str
 
@@ -29,28 +29,28 @@ class DriftCheck(NamedTuple):
 DRIFT_CHECKS = (
     DriftCheck(
         "files_have_no_new_columns",
-        (Kind.NEW_COLUMN,),
+        (DriftKind.NEW_COLUMN,),
         "Files have no columns, and raw events no keys, beyond those declared.",
         "Nothing is lost: views pass by what is not declared, and keys that clients add are in `extra`. If analysts "
         "want it, declare it in streaming/domain/tables.py; an event's key also in infra/openapi.json.",
     ),
     DriftCheck(
         "files_lack_no_columns",
-        (Kind.MISSING_COLUMN,),
+        (DriftKind.MISSING_COLUMN,),
         "Files have all columns declared.",
         "The column reads as null in these files. An earlier release wrote them, or somebody by hand: backfill their "
         "partitions of the asset.",
     ),
     DriftCheck(
         "types_are_as_declared",
-        (Kind.CHANGED_TYPE,),
+        (DriftKind.CHANGED_TYPE,),
         "Columns of files, and keys of raw events, have the types declared.",
         "Values are cast, and null where they cannot be. Backfill the partitions of the asset. In raw events a client "
         "sends it: these events are in failed_events, to be replayed once the client or the contract is mended.",
     ),
     DriftCheck(
         "files_can_be_read",
-        (Kind.UNREADABLE, Kind.UNRECOGNISED),
+        (DriftKind.UNREADABLE, DriftKind.UNRECOGNISED),
         "Every file can be read, and a classifier recognises every line of raw events.",
         "Views leave these files out, or of their lines what cannot be read. Backfill the partition of the asset; "
         "restore a raw file from the back-up; move away what does not belong into the lake.",

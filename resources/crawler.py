@@ -19,7 +19,7 @@ import msgspec
 from resources.file_schemas import SAMPLE_BYTES, Inspected, declaration, inspect
 from resources.lake import Lake
 from streaming.domain.layout import folder_patterns
-from streaming.domain.schema_drift import Kind
+from streaming.domain.schema_drift import DriftKind
 from streaming.domain.tables import Column, Table
 
 # What one crawl reads at most, but for the last folder: the rest is for the next, the oldest last.
@@ -49,7 +49,7 @@ class Drift(NamedTuple):
 
     table_name: str
     column_name: str
-    kind: Kind
+    kind: DriftKind
     is_error: bool
     declared: str
     found: str
@@ -79,7 +79,7 @@ class Known(NamedTuple):
 class _Finding(msgspec.Struct, array_like=True):
     """A difference in files of one folder; `since` in nanoseconds since 1970."""
 
-    kind: Kind
+    kind: DriftKind
     column: str
     declared: str
     found: str
@@ -113,10 +113,11 @@ class _File(NamedTuple):
 
 
 class _Changed(NamedTuple):
-    """A folder of which files, by name, are to be read."""
+    """A folder, what is known of it and holds on, and its files to read, by name."""
 
     table: Table
     folder: str
+    known: _Folder
     listed: Mapping[str, _File]
     new: Sequence[str]
 
@@ -185,9 +186,7 @@ class Crawler:
             folder, name = paths[path]
             found[folder].append((name, inspected))
         for each in changed:
-            known = folders.get(each.folder)
-            is_anew = known is None or len(each.new) == len(each.listed)
-            folders[each.folder] = _entered(each, _Folder() if known is None or is_anew else known, found[each.folder])
+            folders[each.folder] = _entered(each, found[each.folder])
 
     def _remembered(self, tables: Sequence[Table]) -> _Memory:
         try:
@@ -255,7 +254,10 @@ def _changed(
         if (seen.files, seen.newest) == (len(listed), _newest(listed)):
             continue
         new = [name for name, file in listed.items() if file.written_at > seen.newest]
-        yield _Changed(table, folder, listed, new if seen.files + len(new) == len(listed) else list(listed))
+        if seen.files + len(new) == len(listed):
+            yield _Changed(table, folder, seen, listed, new)
+        else:
+            yield _Changed(table, folder, _Folder(), listed, list(listed))
 
 
 def _affordable(changed: list[_Changed], most_files: int, most_bytes: int) -> tuple[list[_Changed], int]:
@@ -271,10 +273,10 @@ def _affordable(changed: list[_Changed], most_files: int, most_bytes: int) -> tu
     return chosen, left
 
 
-def _entered(changed: _Changed, known: _Folder, found: Sequence[tuple[str, Inspected]]) -> _Folder:
+def _entered(changed: _Changed, found: Sequence[tuple[str, Inspected]]) -> _Folder:
     """A folder with what was found in its new files."""
-    findings = {(each.kind, each.column, each.found): each for each in known.findings}
-    apart = dict(known.apart)
+    findings = {(each.kind, each.column, each.found): each for each in changed.known.findings}
+    apart = dict(changed.known.apart)
     for name, inspected in found:
         if not inspected.is_readable or inspected.columns is not None:
             apart[name] = None if inspected.columns is None else list(inspected.columns)
@@ -289,7 +291,7 @@ def _entered(changed: _Changed, known: _Folder, found: Sequence[tuple[str, Inspe
 
 def _drifts(table_name: str, folders: Mapping[str, _Folder]) -> list[Drift]:
     """A row for each column and kind, those of most files first."""
-    drifts: dict[tuple[str, Kind], Drift] = {}
+    drifts: dict[tuple[str, DriftKind], Drift] = {}
     for folder, seen in folders.items():
         for each in seen.findings:
             since = datetime.fromtimestamp(each.since / 1e9, UTC)

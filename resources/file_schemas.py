@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from resources.warehouse import quoted
 from streaming.domain.classifiers import ENVELOPED_EVENT, classifiers_of, classify
-from streaming.domain.schema_drift import Difference, Kind, Schema, differences
+from streaming.domain.schema_drift import Difference, DriftKind, Schema, differences
 from streaming.domain.tables import Table
 from streaming.edges.ingestion_api import load_openapi
 from streaming.edges.parquet import arrow_schema
@@ -96,7 +96,7 @@ def inspect(table: Table, files: Sequence[Path]) -> Iterator[tuple[Path, Inspect
 
 
 def _unreadable(reason: str) -> Inspected:
-    return Inspected([Difference(Kind.UNREADABLE, "", "", _cut(reason))], is_readable=False)
+    return Inspected([Difference(DriftKind.UNREADABLE, "", "", _cut(reason))], is_readable=False)
 
 
 def _inspect_parquet(table: Table, file: Path) -> Inspected:
@@ -104,7 +104,7 @@ def _inspect_parquet(table: Table, file: Path) -> Inspected:
     if found.equals(declared):
         return AS_DECLARED
     told = list(differences(dict(_nodes(declared)), dict(_nodes(found))))
-    retyped = {_column_of(each.column) for each in told if each.kind is Kind.CHANGED_TYPE and each.is_error}
+    retyped = {_column_of(each.column) for each in told if each.kind is DriftKind.CHANGED_TYPE and each.is_error}
     return Inspected(told, sorted(retyped) or None)
 
 
@@ -186,7 +186,7 @@ def _with_odd_values(types: Schema, named: Sequence[Difference], file: Path) -> 
     except duckdb.Error as error:
         return _unreadable(str(error))
     retyped = [
-        Difference(Kind.CHANGED_TYPE, name, type_, f"text such as {_cut(value)!r}")
+        Difference(DriftKind.CHANGED_TYPE, name, type_, f"text such as {_cut(value)!r}")
         for (name, type_), value in zip(types.items(), values, strict=True)
         if value is not None
     ]
@@ -225,9 +225,9 @@ def _inspect_json(table: Table, file: Path) -> Inspected:
     told = [_json_difference(node, declared) for node, count in seen.items() if count >= lines * LEAST_SHARE]
     found = [each for each in told if each][:_MOST_DIFFERENCES]
     if unrecognised:
-        found.append(Difference(Kind.UNRECOGNISED, "", "", f"line {unrecognised} is known to no classifier"))
+        found.append(Difference(DriftKind.UNRECOGNISED, "", "", f"line {unrecognised} is known to no classifier"))
     if broken:
-        found.append(Difference(Kind.UNREADABLE, "", "", f"line {broken} is no JSON"))
+        found.append(Difference(DriftKind.UNREADABLE, "", "", f"line {broken} is no JSON"))
     # A line that DuckDB cannot convert costs the table where it is read strictly, and itself where it is read apart.
     is_odd = any(each.is_error for each in found)
     return Inspected(found, () if is_odd else None)
@@ -295,12 +295,12 @@ def _json_type(value: Any) -> str:
 def _json_difference(node: tuple[str, str], declared: Schema) -> Difference | None:
     path, found = node
     if path not in declared:
-        return Difference(Kind.NEW_COLUMN, path, "", found, is_error=False)
+        return Difference(DriftKind.NEW_COLUMN, path, "", found, is_error=False)
     if found == declared[path] or (found, declared[path]) == ("integer", "number"):
         return None
     # Whatever a client sends is JSON: its column takes it, and the contract judges it.
     is_sent = "." in path or declared[path] == "object"
-    return Difference(Kind.CHANGED_TYPE, path, declared[path], found, is_error=not is_sent)
+    return Difference(DriftKind.CHANGED_TYPE, path, declared[path], found, is_error=not is_sent)
 
 
 def _cut(text: str) -> str:

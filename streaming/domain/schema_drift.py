@@ -16,7 +16,7 @@ _DECIMAL = re.compile(r"DECIMAL\((\d+), ?(\d+)\)")
 _WIDER = (("TINYINT", "SMALLINT", "INT", "BIGINT"), ("FLOAT", "DOUBLE"), ("TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP"))
 
 
-class Kind(StrEnum):
+class DriftKind(StrEnum):
     """What can be otherwise than declared."""
 
     NEW_COLUMN = "new_column"
@@ -32,7 +32,7 @@ class Difference(NamedTuple):
     An error makes an analyst's numbers wrong or incomplete, a warning does not.
     """
 
-    kind: Kind
+    kind: DriftKind
     column: str
     declared: str = ""
     found: str = ""
@@ -47,13 +47,15 @@ def differences(declared: Schema, found: Schema) -> Iterator[Difference]:
             continue
         told.append(path)
         if path in found:
-            yield Difference(Kind.CHANGED_TYPE, path, type_, found[path], is_error=not is_lossless(found[path], type_))
+            yield Difference(
+                DriftKind.CHANGED_TYPE, path, type_, found[path], is_error=not is_lossless(found[path], type_)
+            )
         else:
-            yield Difference(Kind.MISSING_COLUMN, path, type_)
+            yield Difference(DriftKind.MISSING_COLUMN, path, type_)
     for path, type_ in found.items():
         if path not in declared and not _is_inside(path, told):
             told.append(path)
-            yield Difference(Kind.NEW_COLUMN, path, "", type_, is_error=False)
+            yield Difference(DriftKind.NEW_COLUMN, path, "", type_, is_error=False)
 
 
 def is_lossless(found: str, declared: str) -> bool:

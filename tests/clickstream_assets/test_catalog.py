@@ -11,7 +11,7 @@ from clickstream_assets.catalog import CATALOGUED, DRIFT_CHECKS
 from clickstream_assets.catch_up import CatchUp
 from resources.lake import Lake, partition_file
 from streaming.domain.layout import hour_of, hour_prefix
-from streaming.domain.schema_drift import Kind
+from streaming.domain.schema_drift import DriftKind
 from streaming.domain.tables import FLATTENED_EVENTS, RAW_EVENTS
 from tests.clickstream_assets.conftest import NOW, caught_up
 from tests.clickstream_assets.test_definitions import LONG_AFTER
@@ -33,7 +33,7 @@ def rows(evaluation: dg.AssetCheckEvaluation) -> list[dict[str, object]]:
 
 
 def test_every_kind_of_drift_has_its_check() -> None:
-    assert sorted(kind for check in DRIFT_CHECKS for kind in check.kinds) == sorted(Kind)
+    assert sorted(kind for check in DRIFT_CHECKS for kind in check.kinds) == sorted(DriftKind)
 
 
 def test_what_the_platform_writes_is_as_declared(

@@ -22,7 +22,7 @@ from resources.file_schemas import SAMPLE_BYTES, SAMPLE_LINES
 from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import day_prefix, hour_prefix
-from streaming.domain.schema_drift import Kind
+from streaming.domain.schema_drift import DriftKind
 from streaming.domain.tables import (
     ENRICHED_EVENTS,
     ENRICHED_LANDING,
@@ -81,7 +81,7 @@ def look(catalog: DuckDBCatalog, *tables: Table) -> list[Drift]:
     return catalog.refresh(tables).drifts
 
 
-def told(drifts: Sequence[Drift]) -> list[tuple[str, Kind, str, str]]:
+def told(drifts: Sequence[Drift]) -> list[tuple[str, DriftKind, str, str]]:
     return sorted((drift.column_name, drift.kind, drift.declared, drift.found) for drift in drifts)
 
 
@@ -125,33 +125,37 @@ def envelope(record_id: str, **event: Any) -> dict[str, Any]:
 PARQUET_DRIFTS = {
     "a new column": (
         good(color=("red", pa.string())),
-        [("color", Kind.NEW_COLUMN, "", "VARCHAR")],
+        [("color", DriftKind.NEW_COLUMN, "", "VARCHAR")],
         ("20", 3, 5, 7),
     ),
     "a new leaf": (
         good(details=(GOOD_DETAILS | {"coupon": "x"}, pa.struct([*GOOD_DETAILS_TYPE, ("coupon", pa.string())]))),
-        [("details.coupon", Kind.NEW_COLUMN, "", "VARCHAR")],
+        [("details.coupon", DriftKind.NEW_COLUMN, "", "VARCHAR")],
         ("20", 3, 5, 7),
     ),
-    "a missing column": (good(quantity=None), [("quantity", Kind.MISSING_COLUMN, "BIGINT", "")], ("20", None, 5, 7)),
+    "a missing column": (
+        good(quantity=None),
+        [("quantity", DriftKind.MISSING_COLUMN, "BIGINT", "")],
+        ("20", None, 5, 7),
+    ),
     "a missing leaf": (
         good(details=({"price": 5}, pa.struct([GOOD_DETAILS_TYPE.field("price")]))),
-        [("details.product_id", Kind.MISSING_COLUMN, "BIGINT", "")],
+        [("details.product_id", DriftKind.MISSING_COLUMN, "BIGINT", "")],
         ("20", 3, 5, None),
     ),
     "a narrower type": (
         good(quantity=(3, pa.int32())),
-        [("quantity", Kind.CHANGED_TYPE, "BIGINT", "INT")],
+        [("quantity", DriftKind.CHANGED_TYPE, "BIGINT", "INT")],
         ("20", 3, 5, 7),
     ),
     "a type that casts": (
         good(quantity=("3", pa.string())),
-        [("quantity", Kind.CHANGED_TYPE, "BIGINT", "VARCHAR")],
+        [("quantity", DriftKind.CHANGED_TYPE, "BIGINT", "VARCHAR")],
         ("20", 3, 5, 7),
     ),
     "a type that does not cast": (
         good(quantity=("three", pa.string())),
-        [("quantity", Kind.CHANGED_TYPE, "BIGINT", "VARCHAR")],
+        [("quantity", DriftKind.CHANGED_TYPE, "BIGINT", "VARCHAR")],
         ("20", None, 5, 7),
     ),
     "a leaf that does not cast": (
@@ -161,17 +165,17 @@ PARQUET_DRIFTS = {
                 pa.struct([("price", pa.string()), ("product_id", pa.int64())]),
             )
         ),
-        [("details.price", Kind.CHANGED_TYPE, "DECIMAL(18,2)", "VARCHAR")],
+        [("details.price", DriftKind.CHANGED_TYPE, "DECIMAL(18,2)", "VARCHAR")],
         ("20", 3, None, 7),
     ),
     "no struct any more": (
         good(details=("none", pa.string())),
-        [("details", Kind.CHANGED_TYPE, "STRUCT", "VARCHAR")],
+        [("details", DriftKind.CHANGED_TYPE, "STRUCT", "VARCHAR")],
         ("20", 3, None, None),
     ),
     "a list": (
         good(quantity=([3], pa.list_(pa.int64()))),
-        [("quantity", Kind.CHANGED_TYPE, "BIGINT", "BIGINT[]")],
+        [("quantity", DriftKind.CHANGED_TYPE, "BIGINT", "BIGINT[]")],
         ("20", None, 5, 7),
     ),
 }
@@ -217,7 +221,7 @@ def test_what_is_mended_or_gone_is_told_no_more(catalog: DuckDBCatalog, lake: La
     odd = parquet(lake, 0, good(quantity=("three", pa.string())))
     gone = parquet(lake, 1, good(color=("red", pa.string())))
     parquet(lake, 2, good())
-    assert {drift.kind for drift in look(catalog, EVENTS)} == {Kind.CHANGED_TYPE, Kind.NEW_COLUMN}
+    assert {drift.kind for drift in look(catalog, EVENTS)} == {DriftKind.CHANGED_TYPE, DriftKind.NEW_COLUMN}
     gone.unlink()
     pq.write_table(pq.ParquetFile(parquet(lake, 2, good())).read(), odd)  # in place
     assert ask(catalog, "SELECT quantity FROM events") == [(3,), (3,)]  # before it is known
@@ -230,7 +234,7 @@ def test_a_file_that_is_none_costs_itself_alone(catalog: DuckDBCatalog, lake: La
     for number, content in enumerate((b"", b"PAR1 and then nothing"), start=1):
         parquet(lake, number, good()).write_bytes(content)
     (drift,) = look(catalog, EVENTS)
-    assert (drift.kind, drift.files, drift.is_error) == (Kind.UNREADABLE, 2, True)
+    assert (drift.kind, drift.files, drift.is_error) == (DriftKind.UNREADABLE, 2, True)
     assert ask(catalog, "SELECT quantity, hour FROM events") == [(3, 10)]
 
 
@@ -265,18 +269,18 @@ def test_sealed_and_landed_files_that_differ(catalog: DuckDBCatalog, lake: Lake,
 CSV_DRIFTS = {
     "a new column": (
         "product|sold|price|color\napple|1|2.50|red\n",
-        [("color", Kind.NEW_COLUMN, "", "VARCHAR")],
+        [("color", DriftKind.NEW_COLUMN, "", "VARCHAR")],
         ("apple", 1, 2.5),
     ),
     "a missing column": (
         "product|price\napple|2.50\n",
-        [("sold", Kind.MISSING_COLUMN, "BIGINT", "")],
+        [("sold", DriftKind.MISSING_COLUMN, "BIGINT", "")],
         ("apple", None, 2.5),
     ),
     "another order": ("price|sold|product\n2.50|1|apple\n", [], ("apple", 1, 2.5)),
     "a value that does not parse": (
         "product|sold|price\napple|one|2.50\n",
-        [("sold", Kind.CHANGED_TYPE, "BIGINT", "text such as 'one'")],
+        [("sold", DriftKind.CHANGED_TYPE, "BIGINT", "text such as 'one'")],
         ("apple", None, 2.5),
     ),
     "a formula, and nothing": ('product|sold|price\n"\'=1|2"||\n', [], ("=1|2", None, None)),
@@ -301,7 +305,7 @@ def test_an_unloaded_file_that_is_broken_costs_itself_alone(catalog: DuckDBCatal
     file = unloaded(lake, 9, "")
     file.write_bytes(content)
     (drift,) = look(catalog, SALES)
-    assert (drift.kind, lake.path(drift.example_file), drift.is_error) == (Kind.UNREADABLE, file, True)
+    assert (drift.kind, lake.path(drift.example_file), drift.is_error) == (DriftKind.UNREADABLE, file, True)
     assert ask(catalog, "SELECT SUM(sold) FROM sales") == [(32,)]
 
 
@@ -312,10 +316,10 @@ def test_keys_and_types_that_clients_send(catalog: DuckDBCatalog, lake: Lake) ->
     raw(lake, "two", [envelope("c", user_id=20)])
     drifts = look(catalog, RAW_EVENTS)
     assert told(drifts) == [
-        ("event.additional_data.coupon", Kind.NEW_COLUMN, "", "string"),
-        ("event.additional_data.price", Kind.CHANGED_TYPE, "number", "string"),
-        ("event.cart", Kind.NEW_COLUMN, "", "object"),
-        ("event.user_id", Kind.CHANGED_TYPE, "string", "integer"),
+        ("event.additional_data.coupon", DriftKind.NEW_COLUMN, "", "string"),
+        ("event.additional_data.price", DriftKind.CHANGED_TYPE, "number", "string"),
+        ("event.cart", DriftKind.NEW_COLUMN, "", "object"),
+        ("event.user_id", DriftKind.CHANGED_TYPE, "string", "integer"),
     ]
     assert not any(drift.is_error for drift in drifts)
     assert ask(catalog, "SELECT COUNT(*) FROM raw_events") == [(3,)]
@@ -335,15 +339,15 @@ def test_what_delivery_writes_of_good_and_bad_events_is_no_drift(catalog: DuckDB
 @pytest.mark.parametrize(
     ("line", "kind", "found"),
     [
-        (b"{broken", Kind.UNREADABLE, "line 2 is no JSON"),
-        (b"\xff\xfe", Kind.UNREADABLE, "line 2 is no JSON"),
-        ({"click_id": "a", "event_name": "Search"}, Kind.UNRECOGNISED, "line 2 is known to no classifier"),
-        (["a", "list"], Kind.UNRECOGNISED, "line 2 is known to no classifier"),
-        (envelope("c") | {"arrival_timestamp": "soon"}, Kind.CHANGED_TYPE, "string"),
+        (b"{broken", DriftKind.UNREADABLE, "line 2 is no JSON"),
+        (b"\xff\xfe", DriftKind.UNREADABLE, "line 2 is no JSON"),
+        ({"click_id": "a", "event_name": "Search"}, DriftKind.UNRECOGNISED, "line 2 is known to no classifier"),
+        (["a", "list"], DriftKind.UNRECOGNISED, "line 2 is known to no classifier"),
+        (envelope("c") | {"arrival_timestamp": "soon"}, DriftKind.CHANGED_TYPE, "string"),
     ],
 )
 def test_odd_lines_of_raw_cost_themselves_alone(
-    catalog: DuckDBCatalog, lake: Lake, line: Any, kind: Kind, found: str
+    catalog: DuckDBCatalog, lake: Lake, line: Any, kind: DriftKind, found: str
 ) -> None:
     raw(lake, "one", [envelope("a"), line, envelope("b")])
     raw(lake, "two", [envelope("d")])
@@ -358,14 +362,14 @@ def test_of_a_raw_file_only_its_head_is_read(catalog: DuckDBCatalog, lake: Lake)
     raw(lake, "many", [*lines, *(envelope("b", many=1) for _ in range(50))])
     long = {"text": "x" * (SAMPLE_BYTES // 2)}
     raw(lake, "long", [envelope("c", **long), envelope("d", **long), *(envelope("e", late=1) for _ in range(50))])
-    assert told(look(catalog, RAW_EVENTS)) == [("event.text", Kind.NEW_COLUMN, "", "string")]
+    assert told(look(catalog, RAW_EVENTS)) == [("event.text", DriftKind.NEW_COLUMN, "", "string")]
 
 
 def test_a_raw_file_that_was_cut_is_left_out(catalog: DuckDBCatalog, lake: Lake) -> None:
     file = raw(lake, "one", [envelope(f"{number % 10}", note=os.urandom(50).hex()) for number in range(100)])
     file.write_bytes(file.read_bytes()[:500])
     raw(lake, "two", [envelope("d")])
-    assert [drift.kind for drift in look(catalog, RAW_EVENTS) if drift.is_error] == [Kind.UNREADABLE]
+    assert [drift.kind for drift in look(catalog, RAW_EVENTS) if drift.is_error] == [DriftKind.UNREADABLE]
     assert ask(catalog, "SELECT COUNT(*) FROM raw_events") == [(1,)]
 
 
@@ -383,7 +387,7 @@ def test_clients_cannot_fill_the_catalog_with_keys(catalog: DuckDBCatalog, lake:
 def test_plain_json_has_no_classifier_of_its_own(catalog: DuckDBCatalog, lake: Lake) -> None:
     line = {"record_id": "a", "stage": "enrichment", "arrival_timestamp": "2026-11-20T10:05:00Z", "outcome": 5}
     lake.publish(f"{hour_prefix(REPLAYS.prefix, HOUR)}/r.json", json.dumps(line).encode() + b"\n")
-    assert told(look(catalog, REPLAYS)) == [("outcome", Kind.CHANGED_TYPE, "string", "integer")]
+    assert told(look(catalog, REPLAYS)) == [("outcome", DriftKind.CHANGED_TYPE, "string", "integer")]
     assert ask(catalog, "SELECT record_id, outcome FROM replays") == [("a", "5")]
 
 

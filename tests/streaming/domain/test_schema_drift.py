@@ -2,7 +2,7 @@
 
 import pytest
 
-from streaming.domain.schema_drift import Difference, Kind, differences, is_lossless
+from streaming.domain.schema_drift import Difference, DriftKind, differences, is_lossless
 
 DECLARED = {
     "user_id": "VARCHAR",
@@ -16,28 +16,28 @@ DECLARED = {
     ("changes", "expected"),
     [
         ({}, []),
-        ({"color": "VARCHAR"}, [Difference(Kind.NEW_COLUMN, "color", "", "VARCHAR", is_error=False)]),
+        ({"color": "VARCHAR"}, [Difference(DriftKind.NEW_COLUMN, "color", "", "VARCHAR", is_error=False)]),
         (
             {"additional_data.coupon": "VARCHAR"},
-            [Difference(Kind.NEW_COLUMN, "additional_data.coupon", "", "VARCHAR", is_error=False)],
+            [Difference(DriftKind.NEW_COLUMN, "additional_data.coupon", "", "VARCHAR", is_error=False)],
         ),
-        ({"user_id": None}, [Difference(Kind.MISSING_COLUMN, "user_id", "VARCHAR")]),
-        ({"user_id": "BIGINT"}, [Difference(Kind.CHANGED_TYPE, "user_id", "VARCHAR", "BIGINT")]),
+        ({"user_id": None}, [Difference(DriftKind.MISSING_COLUMN, "user_id", "VARCHAR")]),
+        ({"user_id": "BIGINT"}, [Difference(DriftKind.CHANGED_TYPE, "user_id", "VARCHAR", "BIGINT")]),
         (
             {"additional_data.product_id": "INT"},
-            [Difference(Kind.CHANGED_TYPE, "additional_data.product_id", "BIGINT", "INT", is_error=False)],
+            [Difference(DriftKind.CHANGED_TYPE, "additional_data.product_id", "BIGINT", "INT", is_error=False)],
         ),
         (
             {"additional_data": "VARCHAR", "additional_data.price": None, "additional_data.product_id": None},
-            [Difference(Kind.CHANGED_TYPE, "additional_data", "STRUCT", "VARCHAR")],
+            [Difference(DriftKind.CHANGED_TYPE, "additional_data", "STRUCT", "VARCHAR")],
         ),
         (
             {"user_id": "STRUCT", "user_id.number": "BIGINT"},
-            [Difference(Kind.CHANGED_TYPE, "user_id", "VARCHAR", "STRUCT")],
+            [Difference(DriftKind.CHANGED_TYPE, "user_id", "VARCHAR", "STRUCT")],
         ),
         (
             {"cart": "STRUCT[]", "cart[].price": "DOUBLE"},
-            [Difference(Kind.NEW_COLUMN, "cart", "", "STRUCT[]", is_error=False)],
+            [Difference(DriftKind.NEW_COLUMN, "cart", "", "STRUCT[]", is_error=False)],
         ),
     ],
 )
