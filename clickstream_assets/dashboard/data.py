@@ -23,7 +23,7 @@ from resources.lake import Lake, written_at
 from resources.warehouse import duckdb_limits
 
 _READ = {source.table for source in SOURCES}
-TABLES = {aggregate.name: aggregate.table for aggregate in AGGREGATES if aggregate.name in _READ}
+SHOWN_TABLES = {aggregate.name: aggregate.table for aggregate in AGGREGATES if aggregate.name in _READ}
 FEWEST_KEYS = 10
 MOST_EXACT = 2**53 - 1
 SECOND = 1_000_000_000
@@ -39,7 +39,7 @@ def opened(lake: Lake, memory_limit_bytes: int) -> Iterator[duckdb.DuckDBPyConne
     """The tables of the dashboard as they lie in the lake now, in a catalog of their own."""
     with lake.scratch() as folder:
         catalog = DuckDBCatalog(folder / "catalog.duckdb", lake)
-        catalog.refresh(list(TABLES.values()))
+        catalog.refresh(list(SHOWN_TABLES.values()))
         limits = duckdb_limits(memory_limit_bytes, folder / "duckdb")
         with duckdb.connect(catalog.file, read_only=True, config=limits) as connection:
             connection.execute("SET enable_progress_bar = false")  # it would go to stdout
@@ -51,7 +51,9 @@ def as_of(lake: Lake) -> int:
 
     0 where there are none. One `stat` a table and day: 0.1 s for 400 days.
     """
-    moments = [written_at(file) for table in TABLES.values() for file in lake.path(table.prefix).glob("date=*/[!.]*")]
+    moments = [
+        written_at(file) for table in SHOWN_TABLES.values() for file in lake.path(table.prefix).glob("date=*/[!.]*")
+    ]
     return max(moments, default=0) // SECOND * SECOND + sum(moments) % SECOND
 
 
@@ -74,6 +76,14 @@ def pack(connection: duckdb.DuckDBPyConnection, most_bytes: int) -> bytes:
         if all(len(each.keys) <= FEWEST_KEYS for each in extracts if each.source.most):
             raise ValueError(f"the smallest page's data take {len(packed)} bytes, more than {most_bytes}")
         extracts = [each.shrunk(min(0.9, 0.95 * most_bytes / len(packed))) for each in extracts]
+
+
+def sums_between(connection: duckdb.DuckDBPyConnection, source: Source, since: str, until: str) -> dict[str, int]:
+    """What the measures of a table add up to from one day through another, counted as the page counts them."""
+    sums = ", ".join(_sum(source.table, measure) for measure in source.measures)
+    statement = f'SELECT {sums} FROM "{source.table}" h WHERE date BETWEEN ? AND ?'  # noqa: S608  declared names only
+    (values,) = connection.execute(statement, [since, until]).fetchall()
+    return dict(zip(source.measures, values, strict=True))
 
 
 def encode(content: dict[str, Any]) -> bytes:
@@ -130,12 +140,18 @@ class Extract:
 
 
 def extract(connection: duckdb.DuckDBPyConnection, source: Source, until: date) -> Extract:
-    """A table's newest days, as many keys as its source allows. Money is in hundredths."""
+    """A table's newest days, as many keys as its source allows. Money is in hundredths.
+
+    Days that are added up to one step begin with a Monday: of the first week's cohort not a part is held, but all.
+    """
     columns = ", ".join(f'"{name}"' for name in _needed(source))
+    first = until - (source.most_days - 1) * DAY
+    if source.step == "all":
+        first -= first.weekday() * DAY
     connection.execute(
         f'CREATE OR REPLACE TEMP TABLE held AS SELECT date, {columns} FROM "{source.table}" '  # noqa: S608  declared names only
         "WHERE date BETWEEN ? AND ?",
-        [until - (source.most_days - 1) * DAY, until],
+        [first, until],
     )
     since = _value(connection, "SELECT MIN(date) FROM held") or until
     keys = _ranked_keys(connection, source)
@@ -183,13 +199,9 @@ def _sums(connection: duckdb.DuckDBPyConnection, source: Source, since: date, mo
 
 def _sum(table: str, measure: str) -> str:
     """Decimals count hundredths, so that adding them up in a browser stays exact."""
-    column = next(column for column in TABLES[table].columns if column.name == measure)
-    value = f'SUM(h."{measure}")'
-    return (
-        f"CAST(COALESCE(ROUND({value} * 100), 0) AS BIGINT)"
-        if column.type.startswith("DECIMAL")
-        else f"CAST({value} AS BIGINT)"
-    )
+    column = next(column for column in SHOWN_TABLES[table].columns if column.name == measure)
+    factor = 100 if column.type.startswith("DECIMAL") else 1
+    return f'CAST(COALESCE(SUM(h."{measure}") * {factor}, 0) AS BIGINT)'
 
 
 def _differences(values: Sequence[int]) -> list[int]:

@@ -7,7 +7,7 @@ name of their column, so the event type filters those that have an `event_name`.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clickstream_assets.dashboard.data import TABLES
+from clickstream_assets.dashboard.data import SHOWN_TABLES
 from clickstream_assets.dashboard.panels import ACTIONS, PANELS, Kind, Panel
 
 SHEET = "overview"
@@ -123,7 +123,7 @@ def _values(panel: Panel) -> list[Definition]:
 
 def _dimension(panel: Panel, name: str) -> Definition:
     """A dimension by its declared type."""
-    column_type = next(column.type for column in TABLES[panel.table].columns if column.name == name)
+    column_type = next(column.type for column in SHOWN_TABLES[panel.table].columns if column.name == name)
     match column_type:
         case "VARCHAR":
             return {"CategoricalDimensionField": _field(panel, name)}

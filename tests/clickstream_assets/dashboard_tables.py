@@ -8,7 +8,7 @@ from random import Random
 import duckdb
 
 from clickstream_assets.aggregates.dependence import FlattenedDays
-from clickstream_assets.dashboard.data import TABLES
+from clickstream_assets.dashboard.data import SHOWN_TABLES
 from clickstream_assets.dashboard.panels import SOURCES
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
@@ -63,7 +63,7 @@ def make_tables(lake: Lake, warehouse: DuckDBWarehouse, events: Sequence[Event])
     """Flatten and unload what the dashboard reads."""
     flatten_events(lake, events)
     for day in FlattenedDays(lake).days:
-        for table in TABLES:
+        for table in SHOWN_TABLES:
             unloaded(lake, warehouse, table, day)
 
 
@@ -79,7 +79,7 @@ def _large_table(
     connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, customers: int, cities: int, days: int, rows: int
 ) -> None:
     """Half of a day's keys come every day, so that there is much to hold; the others go through all there are."""
-    table = TABLES[name]
+    table = SHOWN_TABLES[name]
     given = {
         "user_id": f"(r % {customers})::VARCHAR",
         "name": f"'Customer number ' || r % {customers}",

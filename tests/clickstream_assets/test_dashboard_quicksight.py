@@ -5,11 +5,11 @@ from typing import Any
 import botocore.session
 from botocore.validate import ParamValidator
 
-from clickstream_assets.dashboard.data import TABLES
+from clickstream_assets.dashboard.data import SHOWN_TABLES
 from clickstream_assets.dashboard.panels import PANELS
 from clickstream_assets.dashboard.quicksight import GRID_COLUMNS, definition
 
-ARNS = {name: f"arn:aws:quicksight:eu-central-1:123456789012:dataset/{name}" for name in TABLES}
+ARNS = {name: f"arn:aws:quicksight:eu-central-1:123456789012:dataset/{name}" for name in SHOWN_TABLES}
 DEFINITION = definition(ARNS)
 
 
@@ -53,7 +53,7 @@ def test_every_column_is_one_of_its_table() -> None:
     columns = found(DEFINITION, "Column")
     assert len(columns) > 20
     for column in columns:
-        table = TABLES[column["DataSetIdentifier"]]
+        table = SHOWN_TABLES[column["DataSetIdentifier"]]
         assert column["ColumnName"] in {*table.column_names, "date"}
 
 
