@@ -5,9 +5,6 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-import duckdb
-import pytest
-
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from clickstream_assets.enriched.seal import seal
 from resources.catalog import DuckDBCatalog
@@ -16,23 +13,9 @@ from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from tests.clickstream_assets.conftest import NOW
 from tests.landing import delivery, land
+from tests.resources.conftest import ask
 
 HOUR = hour_of(NOW)
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
-
-
-@pytest.fixture
-def catalog(tmp_path: Path, lake: Lake) -> DuckDBCatalog:
-    return DuckDBCatalog(tmp_path / "catalog.duckdb", lake)
-
-
-def ask(catalog: DuckDBCatalog, sql: str) -> list[tuple[object, ...]]:
-    with duckdb.connect(catalog.file, read_only=True) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_tables_without_files_are_empty_and_typed(catalog: DuckDBCatalog) -> None:

@@ -34,6 +34,7 @@ from streaming.domain.tables import (
 )
 from streaming.edges.parquet import arrow_schema
 from tests.landing import delivery, land
+from tests.resources.conftest import ask
 
 HOUR = datetime(2026, 11, 20, 10, tzinfo=UTC)
 DETAILS = "STRUCT(price DECIMAL(18,2), product_id BIGINT)"
@@ -59,21 +60,6 @@ SALES = Table(
 )
 GOOD_DETAILS = {"price": 5, "product_id": 7}
 GOOD_DETAILS_TYPE = pa.struct([("price", pa.decimal128(18, 2)), ("product_id", pa.int64())])
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
-
-
-@pytest.fixture
-def catalog(tmp_path: Path, lake: Lake) -> DuckDBCatalog:
-    return DuckDBCatalog(tmp_path / "catalog.duckdb", lake)
-
-
-def ask(catalog: DuckDBCatalog, sql: str) -> list[tuple[Any, ...]]:
-    with duckdb.connect(catalog.file, read_only=True) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def look(catalog: DuckDBCatalog, *tables: Table) -> list[Drift]:
