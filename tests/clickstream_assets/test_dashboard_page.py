@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.data import opened
 from clickstream_assets.dashboard.page import MOST_BYTES, render
-from commands.browser import ensure_chromium
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
+from tests.browser import chromium, note_complaints
 from tests.clickstream_assets.dashboard_tables import ACTIONS, LAST_DAY, make_large_tables, make_tables, shop_events
-from tests.clickstream_assets.test_ui import QUIET
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -80,10 +79,8 @@ def address(lake: Lake) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=ensure_chromium(print), args=QUIET)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -95,9 +92,7 @@ def open_page(browser: Browser, address: str) -> Iterator[OpenPage]:
     def open_page(at: str = "", url: str = address, **media: Any) -> Page:
         page = context.new_page()
         page.set_default_timeout(20_000)
-        page.on("request", lambda request: None if request.url.startswith(url) else complaints.append(request.url))
-        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        note_complaints(page, complaints, lambda asked: asked.startswith(url), ("error", "warning"))
         if media:
             page.emulate_media(**media)
         page.goto(url + at)

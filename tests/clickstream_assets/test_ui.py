@@ -13,14 +13,14 @@ from urllib.parse import quote, urlsplit
 import dagster as dg
 import pytest
 from dagster._core.storage.tags import PARTITION_NAME_TAG
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from clickstream_assets.partitions import hour_key
-from commands.browser import ensure_chromium
 from resources.lake import Lake
 from streaming.domain.layout import hour_of
 from streaming.runtime.supervisor import running_system
 from streaming.settings import ROOT
+from tests.browser import chromium, note_complaints
 from tests.landing import delivery, land
 from tests.streaming.conftest import geo_folder
 
@@ -28,10 +28,6 @@ __all__ = ["geo_folder"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 HOUR = hour_of(datetime.now(UTC)) - timedelta(hours=3)
 ASSETS = ["raw_events", "enriched_events", "event_ledger", "flattened_events", "events_by_country", "catalog"]
 GROUPS = ["ingestion", "enriched", "flattened", "aggregates", "catalog"]
@@ -56,35 +52,30 @@ def platform(tmp_path_factory: pytest.TempPathFactory, geo_folder: Path) -> Iter
 
 
 @pytest.fixture
-def strangers() -> list[str]:
+def complaints() -> list[str]:
     """What the page asked of anyone but this machine, and what its console called an error."""
     return []
 
 
 @pytest.fixture
-def page(platform: Mapping[str, str], strangers: list[str]) -> Iterator[Page]:
-    chromium = ensure_chromium(print)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+def page(platform: Mapping[str, str], complaints: list[str]) -> Iterator[Page]:
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 900}, base_url=platform["DAGSTER_URL"])
         page.set_default_timeout(60_000)
-        page.on("request", lambda request: None if _is_local(request.url) else strangers.append(request.url))
-        page.on("console", lambda said: strangers.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: strangers.append(str(error)))
+        note_complaints(page, complaints, _is_local)
         yield page
-        browser.close()
 
 
-def test_the_lineage_shows_every_layer_and_asks_nobody_else(page: Page, strangers: list[str]) -> None:
+def test_the_lineage_shows_every_layer_and_asks_nobody_else(page: Page, complaints: list[str]) -> None:
     expanded = ",".join(f"global@global:{group}" for group in GROUPS)
     page.goto(f"/asset-groups?expanded={quote(expanded)}")
     for asset in ASSETS:
         page.locator("foreignObject").get_by_text(asset, exact=True).first.wait_for(state="attached")
-    assert strangers == []
+    assert complaints == []
 
 
 def test_a_partition_is_materialised_by_hand(
-    page: Page, strangers: list[str], platform: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    page: Page, complaints: list[str], platform: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page.goto("/assets/enriched_events")
     page.get_by_role("button", name="Materialize").first.click()
@@ -107,10 +98,10 @@ def test_a_partition_is_materialised_by_hand(
     page.get_by_text("dagster/row_count").wait_for()
     page.goto("/assets/enriched_events?view=checks")
     page.get_by_text(re.compile("^(Passed|Succeeded)$")).first.wait_for()
-    assert strangers == []
+    assert complaints == []
 
 
-def test_the_dashboard_is_previewed_and_led_to(page: Page, strangers: list[str], platform: Mapping[str, str]) -> None:
+def test_the_dashboard_is_previewed_and_led_to(page: Page, complaints: list[str], platform: Mapping[str, str]) -> None:
     _command("materialize", environment={**os.environ, **platform, "PYTHONPATH": str(ROOT)})
     page.goto("/assets/dashboard")
     assert page.get_by_text(platform["DASHBOARD_URL"]).first.get_attribute("href") == platform["DASHBOARD_URL"]
@@ -118,7 +109,7 @@ def test_the_dashboard_is_previewed_and_led_to(page: Page, strangers: list[str],
     picture = page.get_by_role("img", name="Events by day and by type")
     picture.wait_for()
     assert picture.evaluate("image => image.naturalWidth") > 400
-    assert strangers == []
+    assert complaints == []
 
 
 def _finished_run(instance: dg.DagsterInstance, partition: str, seconds: float = 90) -> dg.DagsterRun:

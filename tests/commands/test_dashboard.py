@@ -9,16 +9,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from clickstream_assets.dashboard.assets import publish
-from commands.browser import ensure_chromium
 from commands.dashboard_server import Dashboard
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
 from streaming.settings import load_settings
+from tests.browser import chromium, note_complaints
 from tests.clickstream_assets.dashboard_tables import make_tables, shop_events
-from tests.clickstream_assets.test_ui import QUIET
 from tests.commands.conftest import system_with
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -90,12 +89,10 @@ def test_it_is_served_for_its_own_pages_and_sent_once(lake: Lake) -> None:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=ensure_chromium(print), args=QUIET)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(60_000)
         yield page
-        browser.close()
 
 
 @pytest.mark.slow
@@ -110,9 +107,7 @@ def test_newer_data_and_the_live_rate_reach_a_page_that_is_open(
     publish(lake, 200_000_000)
     complaints: list[str] = []
     own = addresses["DASHBOARD_URL"]
-    page.on("request", lambda request: None if request.url.startswith(own) else complaints.append(request.url))
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    note_complaints(page, complaints, lambda url: url.startswith(own))
     page.goto(own)
     page.wait_for_selector("html[data-ready]")
     assert page.locator("#events .value").inner_text() == "40"
