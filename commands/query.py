@@ -45,7 +45,9 @@ WIDTH = 120
 
 @click.command()
 @click.argument("sql", required=False)
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Form of the answer."
+)
 @click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write to this file.")
 def query(sql: str | None, form: str, output: Path | None) -> None:
     """Run SQL on the tables; `-` reads it from standard input. Without SQL, open DuckDB's shell on them.
