@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from clickstream_assets.dashboard.published import PAGE, content_policy, packed_data
 from commands.same_origin import SameOriginOnly
-from streaming.runtime.collector.server import server
+from streaming.runtime.http_server import serve
 from streaming.runtime.servers import LOOPBACK
 from streaming.runtime.structured_logs import log_to_stderr
 from streaming.settings import Settings, load_settings
@@ -148,14 +148,14 @@ def _answer(request: Request, body: bytes, media_type: str, headers: dict[str, s
     return Response(body, media_type=media_type, headers=headers)
 
 
-def main(arguments: list[str]) -> None:
-    """Serve."""
+def main(arguments: list[str]) -> int:
+    """Serve. Status 0 after a clean end, 3 where the server could not start."""
     parser = argparse.ArgumentParser(prog="python -m commands.dashboard_server")
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args(arguments)
     log_to_stderr("dashboard")
-    server(Dashboard(load_settings()).application, LOOPBACK, options.port).run()
+    return serve(Dashboard(load_settings()).application, LOOPBACK, options.port)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

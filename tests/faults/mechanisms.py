@@ -312,7 +312,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         "log_injection_and_payloads_in_logs",
         "test_doors.py::test_door_log_injection_and_payloads_in_logs",
-        "streaming/runtime/collector/server.py",
+        "streaming/runtime/http_server.py",
         "requests are not logged",
         "access_log=False",
         "access_log=True",

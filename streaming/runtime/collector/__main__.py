@@ -1,13 +1,12 @@
 """Run the collector until SIGTERM or SIGINT. Logs are JSON lines on stderr, without payloads."""
 
 import logging
-import signal
 import sys
 
 from streaming.edges.event_stream import EVENTS
 from streaming.edges.redis_stream import open_event_stream
 from streaming.runtime.collector.app import Collector
-from streaming.runtime.collector.server import server
+from streaming.runtime.http_server import serve
 from streaming.runtime.structured_logs import log_to_stderr
 from streaming.settings import SettingError, load_settings
 
@@ -23,12 +22,7 @@ def main() -> int:
     except SettingError as error:
         _log.critical("%s", error)
         return 2
-    http = server(collector.application(), settings.collector_host, settings.collector_port)
-    # uvicorn raises the signal that ended it once more, for whoever handled it before: that must not be the default.
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, http.handle_exit)
-    http.run()
-    return 0 if http.started else 3
+    return serve(collector.application(), settings.collector_host, settings.collector_port)
 
 
 if __name__ == "__main__":

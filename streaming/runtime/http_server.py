@@ -1,6 +1,7 @@
-"""The HTTP server under the application: uvicorn, with bounds on what a slow or endless client can hold."""
+"""The HTTP server under an application: uvicorn, with bounds on what a slow or endless client can hold."""
 
 import asyncio
+import signal
 
 import uvicorn
 from starlette.applications import Starlette
@@ -12,8 +13,8 @@ MAX_CONNECTIONS = 1_000
 SHUTDOWN_SECONDS = 8
 
 
-def server(application: Starlette, host: str, port: int) -> uvicorn.Server:
-    """The server, ready to `run`: SIGTERM stops accepting, finishes what is in flight, and ends with status 0."""
+def serve(application: Starlette, host: str, port: int) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight. Status 0 after that, 3 where it could not start."""
     config = uvicorn.Config(
         application,
         host=host,
@@ -31,7 +32,12 @@ def server(application: Starlette, host: str, port: int) -> uvicorn.Server:
         timeout_keep_alive=65,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    return uvicorn.Server(config)
+    server = uvicorn.Server(config)
+    # uvicorn raises the signal that ended it once more, for whoever handled it before: that must not be the default.
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, server.handle_exit)
+    server.run()
+    return 0 if server.started else 3
 
 
 class BoundedHeaders(HttpToolsProtocol):
