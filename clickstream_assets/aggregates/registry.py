@@ -90,6 +90,7 @@ REVENUE = _sum("revenue", "sum of the prices of purchases", "DECIMAL(28,2)", "cu
 USERS = Measure("users", "BIGINT", "distinct users of the day")
 
 EVERY_EVENT = (Invariant("SUM(events)", "=", "events"),)
+EVERY_ACTION = (*EVERY_EVENT, _never("searches + views + add_to_carts + purchases <> events"))
 
 AGGREGATES = (
     Aggregate(
@@ -118,7 +119,7 @@ AGGREGATES = (
         (COUNTRY, REGION),
         (EVENTS, *ACTIONS, USERS, REVENUE),
         "SELECT region, events, revenue FROM events_by_region_all_time WHERE country = 'US' ORDER BY events DESC",
-        EVERY_EVENT,
+        EVERY_ACTION,
     ),
     Aggregate(
         "events_by_city",
@@ -132,7 +133,7 @@ AGGREGATES = (
             _mean_degrees("longitude", "to the east, mean over the events"),
         ),
         "SELECT city, latitude, longitude, events FROM events_by_city_last_30_days ORDER BY events DESC LIMIT 20",
-        EVERY_EVENT,
+        EVERY_ACTION,
     ),
     Aggregate(
         "events_by_hour",
@@ -162,7 +163,7 @@ AGGREGATES = (
         "What every customer did, one column per action.",
         (USER_ID,),
         (
-            Measure("name", "VARCHAR", "the customer's full name, null where unknown", over_days="MAX(name)"),
+            Measure("name", "VARCHAR", "the customer's full name, null where unknown", "", "ARG_MAX(name, last_seen)"),
             *ACTIONS,
             EVENTS,
             REVENUE,
@@ -170,7 +171,7 @@ AGGREGATES = (
             Measure("last_seen", "TIMESTAMP", "the last event", "UTC", "MAX(last_seen)"),
         ),
         "SELECT name, purchases, revenue FROM actions_by_customer_all_time ORDER BY revenue DESC LIMIT 10",
-        EVERY_EVENT,
+        EVERY_ACTION,
     ),
     Aggregate(
         "hourly_funnel",

@@ -84,6 +84,14 @@ def test_they_add_up_days(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     ]
 
 
+def test_a_customer_of_many_days_has_the_newest_name(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    names = {0: "Zoe", 1440: "Amy", 2880: None}
+    flatten_events(lake, [event("20", minute, name=name) for minute, name in names.items()])
+    aggregate_pending(lake, warehouse)
+    found = asked(lake.root, "actions_by_customer", "SELECT name, events FROM actions_by_customer_all_time")
+    assert found.to_numpy().tolist() == [["Amy", 3]]
+
+
 @pytest.mark.parametrize(
     "name", ["events_by_type", "events_by_country", "events_by_hour", "actions_by_customer", "product_performance"]
 )
@@ -93,6 +101,7 @@ def test_all_time_is_what_one_long_day_would_be(
     tmp_path_factory: pytest.TempPathFactory, name: str, events: list[Event]
 ) -> None:
     folder = tmp_path_factory.mktemp("lake")
+    events = [each | {"name": "Ada"} for each in events]  # of many days the newest, of one the last by the alphabet
     over_all_days(folder, name, events)
     found = asked(folder, name, f"SELECT *, DATE '2026-11-20' AS date FROM {name}_all_time")
     assert as_rows(found.to_numpy()) == as_rows(IN_PANDAS[name](in_pandas(events).assign(date=date(2026, 11, 20))))
