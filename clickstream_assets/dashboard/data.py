@@ -66,7 +66,9 @@ def pack(connection: duckdb.DuckDBPyConnection, most_bytes: int) -> bytes:
     until = _value(connection, "SELECT MAX(date) FROM events_by_type")
     if until is None:
         raise NoDataError
-    newest = _value(connection, "SELECT MAX(last_seen) FROM actions_by_customer WHERE date = ?", until)
+    # A day may have one table and not yet the other.
+    last_seen = "SELECT COALESCE(MAX(last_seen), CAST(? AS TIMESTAMP)) FROM actions_by_customer WHERE date = ?"
+    newest = _value(connection, last_seen, until, until)
     extracts = [extract(connection, source, until) for source in SOURCES]
     while True:
         tables = {each.source.table: each.columns() for each in extracts}

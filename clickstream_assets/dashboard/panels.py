@@ -84,7 +84,7 @@ PANELS: tuple[Panel, ...] = (
         "hourly_funnel",
         measures=("buyers", "viewers"),
         over_days="ratio",
-        note="viewers who bought the same day",
+        note="viewers who carted, then bought, the same day",
     ),
     Panel(
         "time",

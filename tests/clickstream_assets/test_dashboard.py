@@ -8,16 +8,18 @@ import dagster as dg
 import duckdb
 import pytest
 
+from clickstream_assets.aggregates.dependence import FlattenedDays
+from clickstream_assets.aggregates.unload import unloaded_file
 from clickstream_assets.catch_up import CatchUp
 from clickstream_assets.dashboard import published
 from clickstream_assets.dashboard.assets import differences, is_built, publish, rebuild_dashboard
-from clickstream_assets.dashboard.data import FEWEST_KEYS, NoDataError, decode, opened, pack
+from clickstream_assets.dashboard.data import FEWEST_KEYS, NoDataError, decode, extract, opened, pack
 from clickstream_assets.dashboard.page import render
 from clickstream_assets.dashboard.panels import PANELS, SOURCES
 from clickstream_assets.jobs import BUILD_DASHBOARD
 from resources.lake import Lake, LocalLakeResource
 from resources.warehouse import DuckDBWarehouse
-from tests.clickstream_assets.aggregates import unloaded
+from tests.clickstream_assets.aggregates import BY_NAME, event, flatten_events, unloaded
 from tests.clickstream_assets.conftest import NOW, caught_up
 from tests.clickstream_assets.dashboard_tables import LAST_DAY, make_tables, shop_events
 from tests.landing import delivery, land
@@ -49,6 +51,29 @@ def test_what_does_not_fit_is_added_up_under_one_key(tables: duckdb.DuckDBPyConn
     for name, table in whole.items():
         for measure, values in table["sums"].items():
             assert sum(small[name]["sums"][measure]) == sum(values), (name, measure)
+
+
+def test_the_oldest_week_of_retention_is_held_whole(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+    """The page holds 26 weeks, and LAST_DAY is a Friday: the oldest of these days is a Saturday."""
+    (source,) = (each for each in SOURCES if each.table == "cohort_retention")
+    monday = -(source.most_days - 1) - 5
+    seen = {"the week before": [monday - 1], "monday": [monday, monday + 7], "sunday": [monday + 6], "now": [0]}
+    flatten_events(lake, [event(user, day * 1440) for user, some in seen.items() for day in some])
+    for day in FlattenedDays(lake).days:
+        unloaded(lake, warehouse, source.table, day)
+    with opened(lake, MEMORY) as connection:
+        held = extract(connection, source, LAST_DAY)
+    users = {(f"{held.keys[key][0]}", held.keys[key][1]): users for key, _, users in held.rows}
+    assert users == {("2026-05-18", 0): 2, ("2026-05-18", 1): 1, ("2026-11-16", 0): 1}
+
+
+def test_a_day_may_have_one_table_and_not_yet_the_others(tables: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    for source in SOURCES:
+        if source.table != "events_by_type":
+            lake.path(unloaded_file(BY_NAME[source.table], LAST_DAY)).unlink()
+    content = decode(pack(tables, 1_000_000))
+    assert content["until"] == f"{LAST_DAY}T00:00:00"
+    assert content["tables"]["actions_by_customer"]["since"] == f"{LAST_DAY - timedelta(days=1)}"
 
 
 def test_a_page_too_small_for_anything_is_refused(tables: duckdb.DuckDBPyConnection) -> None:

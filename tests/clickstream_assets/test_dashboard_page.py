@@ -18,6 +18,7 @@ from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
 from tests.browser import chromium, note_complaints
+from tests.clickstream_assets.aggregates import event
 from tests.clickstream_assets.dashboard_tables import ACTIONS, LAST_DAY, make_large_tables, make_tables, shop_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(240)]
@@ -189,6 +190,44 @@ def test_users_are_shown_where_days_can_tell_them_and_as_an_average_elsewhere(op
     assert _number(page, "users") == round(mean)
     everyone = ask("SELECT COUNT(DISTINCT user_id) FROM flattened_events")[0][0]
     assert page.locator("#users .about").inner_text() == f"a day on average; {everyone} seen for the first time"
+
+
+@pytest.fixture(scope="module")
+def quiet_address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A shop without events on the day before yesterday, some of whose users have no numbers."""
+    folder = tmp_path_factory.mktemp("quiet")
+    lake = Lake(folder / "lake")
+    austin = {"country": "US", "region": "Texas", "city": "Austin", "latitude": 30.27, "longitude": -97.74}
+    events = [event(user, day * 1440, **austin) for day in (0, -1, -3, -8) for user in ("10", "9a", "2", "ada")]
+    make_tables(lake, DuckDBWarehouse(200_000_000, folder / "duckdb"), events)
+    return _written(lake, folder / "dashboard.html")
+
+
+def test_a_week_that_ends_without_events_has_users_all_the_same(open_page: OpenPage, quiet_address: str) -> None:
+    page = open_page("#from=2026-11-12&to=2026-11-18", quiet_address)
+    assert _number(page, "events") == 8
+    assert _number(page, "users") == 1  # eight in seven days
+    assert page.locator("#users .about").inner_text() == "a day on average; 4 seen for the first time"
+
+
+def test_ids_that_are_no_numbers_come_after_those_that_are(open_page: OpenPage, quiet_address: str) -> None:
+    panel = open_page(url=quiet_address).locator("#customers")
+    for expected in (["2", "10", "9a", "ada"], ["ada", "9a", "10", "2"]):
+        panel.get_by_role("columnheader").get_by_text("id", exact=True).click()
+        assert panel.locator("tbody td:nth-child(2)").all_inner_texts() == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen_days", "day"),
+    [("#from=2020-01-01&to=2020-01-31", FIRST_DAY), ("#from=2030-01-01&to=2030-01-31", LAST_DAY)],
+)
+def test_an_address_of_days_that_the_tables_lack_shows_the_nearest(
+    chosen_days: str, day: date, open_page: OpenPage, ask: Ask
+) -> None:
+    chosen = Filter(chosen_days, day, day)
+    page = open_page(chosen_days)
+    assert _number(page, "events") == ask(f"SELECT COUNT(*) FROM flattened_events WHERE {chosen.where}")[0][0]
+    assert page.get_by_label("From", exact=True).input_value() == f"{day}"
 
 
 def test_the_funnel_and_retention_are_those_of_the_users(open_page: OpenPage, ask: Ask) -> None:

@@ -179,6 +179,7 @@ class SortedTable {
       const [first, second] = [value(one), value(other)];
       if (first === second) return one.key - other.key;
       if (first === null || second === null) return first === null ? 1 : -1;
+      if (typeof first !== typeof second) return typeof first === "number" ? -direction : direction;
       return direction * (typeof first === "string" ? first.localeCompare(second, "en") : first - second);
     });
     this.page = Math.max(0, Math.min(this.page, Math.ceil(found.length / 15) - 1));

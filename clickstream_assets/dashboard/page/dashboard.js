@@ -23,9 +23,9 @@ const placeText = (...parts) => parts.filter(Boolean).join(", ") || "Unknown pla
 function usersTile() {
   const users = table("daily_active_users");
   const column = { 1: "users", 7: "users_7_days", 30: "users_30_days" }[daysOf(range())];
-  const lastDay = { from: state.to, to: state.to };
+  const distinct = column && total(users, { from: state.to, to: state.to }, [column]);
   const line = timeline(users, "users");
-  if (column) return tile("users", big(total(users, lastDay, [column])), "distinct, seen in these days", line);
+  if (distinct) return tile("users", big(distinct), "distinct, seen in these days", line);  // a day without events has no row
   const mean = total(users, range(), ["users"]) / daysOf(range());
   const firstSeen = total(table("new_and_returning_users"), range(), ["new_users"]);
   tile("users", big(mean), `a day on average; ${WHOLE.format(firstSeen)} seen for the first time`, line);
@@ -65,7 +65,7 @@ function tiles() {
   const funnelTable = table("hourly_funnel");
   const buyers = timeline(funnelTable, "buyers");
   const line = timeline(funnelTable, "viewers").map((viewers, day) => (viewers ? buyers[day] / viewers : 0));
-  tile("conversion", share(total(funnelTable, range(), ["buyers"]), total(funnelTable, range(), ["viewers"])), "of viewers bought the same day", line);
+  tile("conversion", share(total(funnelTable, range(), ["buyers"]), total(funnelTable, range(), ["viewers"])), "of viewers carted, then bought, the same day", line);
 }
 
 /* Hours where the page holds them and they can be told apart, else days. */
@@ -263,11 +263,14 @@ function chooseDays(days) {
 function chooseDates() {
   const [from, to] = ["from", "to"].map((name) => Date.parse(document.getElementById(name).value));
   if (Number.isNaN(from) || Number.isNaN(to)) return;
-  const [first, last] = from <= to ? [from, to] : [to, from];
-  state.days = 0;
-  state.from = Math.max(first, content.firstDay);
-  state.to = Math.min(Math.max(last, content.firstDay), content.lastDay);
+  chooseFrom(Math.min(from, to), Math.max(from, to));
   changed();
+}
+
+/* Whole days that the tables hold: an address may be older than they are. */
+function chooseFrom(from, to) {
+  const held = (moment) => Math.min(Math.max(Math.floor(moment / DAY) * DAY, content.firstDay), content.lastDay);
+  Object.assign(state, { days: 0, from: held(from), to: held(to) });
 }
 
 function alone(type) {
@@ -295,7 +298,7 @@ function restore() {
   const types = (told.get("types") ?? "").split(",").filter((type) => actions.includes(type));
   if (types.length) state.types = new Set(types);
   const [from, to] = [Date.parse(told.get("from")), Date.parse(told.get("to"))];
-  if (from <= to) Object.assign(state, { days: 0, from: Math.max(from, content.firstDay), to: Math.min(to, content.lastDay) });
+  if (from <= to) chooseFrom(from, to);
   else chooseDays(PRESETS.map(([, days]) => days).find((days) => days === Number(told.get("days"))) ?? Infinity);
 }
 
