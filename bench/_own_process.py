@@ -1,7 +1,9 @@
 """What work takes in a process of its own. Imports next to nothing: the work pays for its own imports alone."""
 
+import json
 import multiprocessing
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from pkgutil import resolve_name
@@ -22,6 +24,11 @@ def measure(work: str, *arguments: object) -> Measurement:
     # Not a Pool, which ends its processes with SIGTERM: Dagster takes that for Ctrl-C.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_measured, work, *arguments).result()
+
+
+def as_json_of(taken: Mapping[int, Mapping[str, Measurement]]) -> str:
+    """One JSON object: by the number of events, what each contender took."""
+    return json.dumps({events: {name: of._asdict() for name, of in each.items()} for events, each in taken.items()})
 
 
 def _measured(work: str, *arguments: object) -> Measurement:

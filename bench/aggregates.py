@@ -4,7 +4,6 @@ The day is what is flattened of 24 hours, in visits of eight events. Each conten
 is told with all that it imports, and beyond what its imports take.
 """
 
-import json
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table as Listing
 
-from bench._own_process import Measurement, measure
+from bench._own_process import Measurement, as_json_of, measure
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.aggregates.unload import unload, unloaded_file
@@ -140,9 +139,7 @@ def main(events: tuple[int, ...], most_plain_events: int, as_json: bool) -> None
     """All aggregates of a day, against plain pandas."""
     taken = {count: measure_day(count, plain=count <= most_plain_events) for count in events}
     if as_json:
-        click.echo(
-            json.dumps({count: {name: of._asdict() for name, of in each.items()} for count, each in taken.items()})
-        )
+        click.echo(as_json_of(taken))
         return
     for count, contenders in taken.items():
         table = Listing(

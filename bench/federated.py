@@ -4,7 +4,6 @@
 what the servers take is nobody's.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,7 +18,7 @@ import pymysql
 from rich.console import Console
 from rich.table import Table
 
-from bench._own_process import Measurement, measure
+from bench._own_process import Measurement, as_json_of, measure
 from bench.flatten import EVENTS
 from clickstream_assets.reports.latest_search_by_user import REPORT_FILE, refresh
 from resources.lake import Lake, partition_file
@@ -170,9 +169,7 @@ def main(events: tuple[int, ...], rounds: int, most_plain_events: int, as_json: 
             taken[count] = compare(found, plain=count <= most_plain_events, rounds=rounds)
             before = count
     if as_json:
-        click.echo(
-            json.dumps({count: {name: of._asdict() for name, of in each.items()} for count, each in taken.items()})
-        )
+        click.echo(as_json_of(taken))
         return
     for count, contenders in taken.items():
         table = Table(f"{count:,} events", *COLUMNS, box=None)
