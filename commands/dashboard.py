@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from clickstream_assets.dashboard.data import NoDataError, opened
-from clickstream_assets.dashboard.page import render
+from clickstream_assets.dashboard.web_page import render
 from resources.lake import Lake
 from streaming.settings import load_settings
 

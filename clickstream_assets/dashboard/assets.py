@@ -7,9 +7,9 @@ from time import perf_counter
 import dagster as dg
 
 from clickstream_assets.dashboard.data import SHOWN_TABLES, NoDataError, as_of, decode, opened, sums_between
-from clickstream_assets.dashboard.page import preview, render
 from clickstream_assets.dashboard.panels import PANELS, SOURCES
 from clickstream_assets.dashboard.published import PAGE, packed_data
+from clickstream_assets.dashboard.web_page import preview, render
 from clickstream_assets.freshness import DAILY
 from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD
 from clickstream_assets.metadata import Metadata

@@ -14,8 +14,8 @@ from clickstream_assets.catch_up import CatchUp
 from clickstream_assets.dashboard import published
 from clickstream_assets.dashboard.assets import differences, is_built, publish, rebuild_dashboard
 from clickstream_assets.dashboard.data import FEWEST_KEYS, NoDataError, decode, extract, opened, pack
-from clickstream_assets.dashboard.page import render
 from clickstream_assets.dashboard.panels import PANELS, SOURCES
+from clickstream_assets.dashboard.web_page import render
 from clickstream_assets.jobs import BUILD_DASHBOARD
 from resources.lake import Lake, LocalLakeResource
 from resources.warehouse import DuckDBWarehouse

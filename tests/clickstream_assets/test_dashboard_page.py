@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.data import opened
-from clickstream_assets.dashboard.page import MOST_BYTES, render
+from clickstream_assets.dashboard.web_page import MOST_BYTES, render
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
 from resources.warehouse import DuckDBWarehouse
