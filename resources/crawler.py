@@ -286,11 +286,12 @@ def _entered(changed: _Changed, found: Sequence[tuple[str, Inspected]]) -> _Fold
             finding = findings.setdefault((each.kind, each.column, each.found), new)
             finding.files += 1
             finding.since = min(finding.since, written_at)
-    return _Folder(len(changed.listed), changed.newest, list(findings.values())[:MOST_DRIFTS], apart)
+    kept = sorted(findings.values(), key=lambda finding: not finding.is_error)[:MOST_DRIFTS]
+    return _Folder(len(changed.listed), changed.newest, kept, apart)
 
 
 def _drifts(table_name: str, folders: Mapping[str, _Folder]) -> list[Drift]:
-    """A row for each column and kind, those of most files first."""
+    """A row for each column and kind: errors, which no client's keys may hide, then those of most files."""
     drifts: dict[tuple[str, DriftKind], Drift] = {}
     for folder, seen in folders.items():
         for each in seen.findings:
@@ -301,7 +302,9 @@ def _drifts(table_name: str, folders: Mapping[str, _Folder]) -> list[Drift]:
             )
             key = (each.column, each.kind)
             drifts[key] = _merged(drifts[key], new) if key in drifts else new
-    ordered = sorted(drifts.values(), key=lambda drift: (-drift.files, drift.column_name, drift.kind))
+    ordered = sorted(
+        drifts.values(), key=lambda drift: (not drift.is_error, -drift.files, drift.column_name, drift.kind)
+    )
     return ordered[:MOST_DRIFTS]
 
 

@@ -222,8 +222,9 @@ def _inspect_json(table: Table, file: Path) -> Inspected:
             unrecognised = unrecognised or lines
         else:
             seen.update(set(_json_nodes(value, declared)))
-    told = [_json_difference(node, declared) for node, count in seen.items() if count >= lines * LEAST_SHARE]
-    found = [each for each in told if each][:_MOST_DIFFERENCES]
+    told = ((_json_difference(node, declared), count) for node, count in seen.items())
+    found = [each for each, count in told if each and (each.is_error or count >= lines * LEAST_SHARE)]
+    found = sorted(found, key=lambda each: not each.is_error)[:_MOST_DIFFERENCES]
     if unrecognised:
         found.append(Difference(DriftKind.UNRECOGNISED, "", "", f"line {unrecognised} is known to no classifier"))
     if broken:

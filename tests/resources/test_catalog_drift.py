@@ -370,6 +370,24 @@ def test_clients_cannot_fill_the_catalog_with_keys(catalog: DuckDBCatalog, lake:
     assert (catalog.file.parent / "catalog.crawl.json").stat().st_size < 200_000
 
 
+def test_keys_of_clients_hide_no_error(catalog: DuckDBCatalog, lake: Lake) -> None:
+    keys = envelope("a", **{f"key{number}": 1 for number in range(150)})
+    for hour in range(3):
+        raw(lake, "one", [keys], HOUR + timedelta(hours=hour))
+    raw(lake, "two", [keys, b"{broken", keys | {"client_ip": 7}])
+    drifts = look(catalog, RAW_EVENTS)
+    assert {drift.kind for drift in drifts if drift.is_error} == {DriftKind.UNREADABLE, DriftKind.CHANGED_TYPE}
+    assert len(drifts) == 100
+
+
+def test_one_line_in_many_that_cannot_be_read_costs_itself_alone(catalog: DuckDBCatalog, lake: Lake) -> None:
+    lines = [envelope("a") for _ in range(SAMPLE_LINES)]
+    raw(lake, "one", [*lines[2:], envelope("b") | {"arrival_timestamp": "soon"}])
+    (drift,) = look(catalog, RAW_EVENTS)
+    assert (drift.column_name, drift.kind, drift.is_error) == ("arrival_timestamp", DriftKind.CHANGED_TYPE, True)
+    assert ask(catalog, "SELECT COUNT(arrival_timestamp) FROM raw_events") == [(SAMPLE_LINES - 2,)]
+
+
 def test_plain_json_has_no_classifier_of_its_own(catalog: DuckDBCatalog, lake: Lake) -> None:
     line = {"record_id": "a", "stage": "enrichment", "arrival_timestamp": "2026-11-20T10:05:00Z", "outcome": 5}
     lake.publish(f"{hour_prefix(REPLAYS.prefix, HOUR)}/r.json", json.dumps(line).encode() + b"\n")
