@@ -82,7 +82,8 @@ def _section(table: Table, spec: dg.AssetSpec, upkeep: Sequence[str], aggregate:
     if aggregate:
         views = [f"`{view.name}`" for view in rolled_up(aggregate)]
         facts["a day of it depends on"] = f"flattened events of {aggregate.depends_on}"
-        facts["over days"] = f"{' and '.join(views)} have what adds up" if views else "days do not add up"
+        has = "has" if len(views) == 1 else "have"
+        facts["over days"] = f"{' and '.join(views)} {has} what adds up" if views else "days do not add up"
     yield from (f"- {fact}: {text}" for fact, text in facts.items() if text)
     yield ""
     yield from _columns(table.columns, of_days=aggregate is not None)

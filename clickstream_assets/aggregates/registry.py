@@ -228,8 +228,8 @@ AGGREGATES = (
         "sessions",
         "one row per session, by the day of event time it started on",
         "Visits: a user's events without a pause of more than 30 minutes, at most 24 hours of them. Activity without "
-        "such a pause is cut 24 hours after it began, and then at every midnight UTC. Over all days, every event is in "
-        "one session.",
+        "such a pause is cut 24 hours after it began (at midnight, if it began in the first half hour of a day), and "
+        "then at every midnight UTC. Over all days, every event is in one session.",
         (USER_ID, Column("session_start", "TIMESTAMP", "the session's first event", "UTC")),
         (
             Measure("session_end", "TIMESTAMP", "the session's last event", "UTC"),
