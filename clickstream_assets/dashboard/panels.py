@@ -32,7 +32,7 @@ class Panel:
         measures: what is shown of it.
         colour: a second dimension, shown as colour.
         note: what a reader must know to read it right.
-        by_event_type: whether it follows the filter of event types; all but the retention follow the dates.
+        by_event_type, by_date: whether it follows the filter of event types, and that of dates.
         over_days: how days make one number: their sum, their mean, or the first measure's sum by the second's.
         width: columns of twelve that it takes on a wide screen.
     """
@@ -132,7 +132,6 @@ PANELS: tuple[Panel, ...] = (
         "events_by_city",
         ("city", "region", "country"),
         by_event_type=True,
-        width=12,
     ),
     Panel(
         "retention",
@@ -143,7 +142,6 @@ PANELS: tuple[Panel, ...] = (
         measures=("users",),
         note="Of the users first seen in a week, the share seen again in later weeks. The newest week is not over yet.",
         by_date=False,
-        width=12,
     ),
     Panel(
         "products",
