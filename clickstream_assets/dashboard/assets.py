@@ -1,12 +1,14 @@
 """Asset `dashboard`, its check, and the sensor that has it built after the aggregates."""
 
 import base64
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import UTC, date, datetime
+from itertools import accumulate
 from time import perf_counter
 
 import dagster as dg
 
-from clickstream_assets.dashboard.data import SHOWN_TABLES, NoDataError, as_of, decode, opened, sums_between
+from clickstream_assets.dashboard.data import SHOWN_TABLES, NoDataError, as_of, decode, opened, sums_by_step
 from clickstream_assets.dashboard.panels import PANELS, SOURCES
 from clickstream_assets.dashboard.published import PAGE, packed_data
 from clickstream_assets.dashboard.web_page import preview, render
@@ -42,7 +44,7 @@ def dashboard_assets(settings: Settings) -> tuple[dg.AssetsDefinition, dg.AssetC
 
     @dg.asset_check(asset=dashboard)
     def numbers_equal_the_tables(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-        """What the page holds of each table adds up to what the table says now.
+        """What the page holds of each table adds up, day by day, to what the table says now.
 
         A table may have been written since the page was built, and the page is then built again: it only warns.
         """
@@ -97,7 +99,7 @@ def publish(lake: Lake, memory_limit_bytes: int) -> Metadata:
 
 
 def differences(lake: Lake, memory_limit_bytes: int) -> dict[str, str]:
-    """The measures whose sum over the page's data is not the table's, with both sums; none where there is no page."""
+    """The measures of which the page holds other sums by day or hour than the table; none where there is no page."""
     page = lake.path(PAGE)
     if not page.exists():
         return {}
@@ -106,8 +108,16 @@ def differences(lake: Lake, memory_limit_bytes: int) -> dict[str, str]:
     with opened(lake, memory_limit_bytes) as connection:
         for source in SOURCES:
             held = content["tables"][source.table]
-            for measure, in_table in sums_between(connection, source, held["since"], content["until"][:10]).items():
-                on_page = sum(held["sums"][measure])
-                if on_page != in_table:
-                    found[f"{source.table}.{measure}"] = f"{on_page} on the page, {in_table} in the table"
+            since, until = (date.fromisoformat(day) for day in (held["since"], content["until"][:10]))
+            in_table = sums_by_step(connection, source, since, until)
+            for index, measure in enumerate(source.measures):
+                off = Counter({at: -sums[index] for at, sums in in_table.items()})
+                for at, value in zip(accumulate(held["at"]), held["sums"][measure], strict=True):
+                    off[at] += value
+                if steps := [at for at, more in off.items() if more]:
+                    on_page = sum(held["sums"][measure])
+                    found[f"{source.table}.{measure}"] = (
+                        f"{on_page} on the page, {on_page - off.total()} in the table; "
+                        f"they differ in {len(steps)} {'sums' if source.step == 'all' else f'{source.step}s'}"
+                    )
     return found

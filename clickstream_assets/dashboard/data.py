@@ -80,12 +80,13 @@ def pack(connection: duckdb.DuckDBPyConnection, most_bytes: int) -> bytes:
         extracts = [each.shrunk(min(0.9, 0.95 * most_bytes / len(packed))) for each in extracts]
 
 
-def sums_between(connection: duckdb.DuckDBPyConnection, source: Source, since: str, until: str) -> dict[str, int]:
-    """What the measures of a table add up to from one day through another, counted as the page counts them."""
+def sums_by_step(
+    connection: duckdb.DuckDBPyConnection, source: Source, since: date, until: date
+) -> dict[int, tuple[int, ...]]:
+    """What the measures of a table add up to in each step of time, counted as the page counts them."""
     sums = ", ".join(_sum(source.table, measure) for measure in source.measures)
-    statement = f'SELECT {sums} FROM "{source.table}" h WHERE date BETWEEN ? AND ?'  # noqa: S608  declared names only
-    (values,) = connection.execute(statement, [since, until]).fetchall()
-    return dict(zip(source.measures, values, strict=True))
+    statement = f'SELECT {_at(source, since)}, {sums} FROM "{source.table}" h WHERE date BETWEEN ? AND ? GROUP BY 1'  # noqa: S608  declared names only
+    return {at: tuple(values) for at, *values in connection.execute(statement, [since, until]).fetchall()}
 
 
 def encode(content: dict[str, Any]) -> bytes:
@@ -184,19 +185,21 @@ def _ranked_keys(connection: duckdb.DuckDBPyConnection, source: Source) -> list[
 
 
 def _sums(connection: duckdb.DuckDBPyConnection, source: Source, since: date, most: int) -> list[tuple[int, ...]]:
-    at = {
-        "day": "date_diff('day', ?::DATE, h.date)",
-        "hour": "date_diff('hour', ?::DATE::TIMESTAMP, h.hour)",
-        "all": "date_diff('day', ?::DATE, ?::DATE)",
-    }[source.step]
     same = " AND ".join(f'h."{key}" IS NOT DISTINCT FROM r."{key}"' for key in source.keys) or "true"
     sums = ", ".join(_sum(source.table, measure) for measure in source.measures)
-    parameters = [since, since] if source.step == "all" else [since]
     return connection.execute(
-        f"SELECT LEAST(r.place, {most}), {at}, {sums} FROM held h JOIN ranked r ON {same} "  # noqa: S608
-        "GROUP BY 1, 2 ORDER BY 1, 2",
-        parameters,
+        f"SELECT LEAST(r.place, {most}), {_at(source, since)}, {sums} FROM held h JOIN ranked r ON {same} "  # noqa: S608
+        "GROUP BY 1, 2 ORDER BY 1, 2"
     ).fetchall()
+
+
+def _at(source: Source, since: date) -> str:
+    """How many steps of time a row lies behind the first day's begin."""
+    return {
+        "day": f"date_diff('day', DATE '{since}', h.date)",
+        "hour": f"date_diff('hour', TIMESTAMP '{since}', h.hour)",
+        "all": "CAST(0 AS BIGINT)",
+    }[source.step]
 
 
 def _sum(table: str, measure: str) -> str:

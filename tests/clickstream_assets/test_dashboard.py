@@ -1,5 +1,6 @@
 """The dashboard's data and its asset: within its limits, the same bytes each time, rebuilt when a table changed."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -113,6 +114,20 @@ def test_a_page_that_is_not_of_its_tables_is_told(
     assert not is_built(lake)  # it was written anew, with whatever
     publish(lake, MEMORY)
     assert is_built(lake)
+
+
+@pytest.mark.usefixtures("tables")
+def test_days_that_changed_places_are_told(lake: Lake) -> None:
+    """Every sum over the whole period stays as it was."""
+    publish(lake, MEMORY)
+    files = [lake.path(unloaded_file(BY_NAME["events_by_region"], LAST_DAY - timedelta(days=day))) for day in (0, 1)]
+    first, second = (file.read_bytes() for file in files)
+    files[0].write_bytes(second)
+    files[1].write_bytes(first)
+    found = differences(lake, MEMORY)
+    (on_page, in_table) = re.findall(r"\d+", found["events_by_region.revenue"])[:2]
+    assert on_page == in_table
+    assert all(told.endswith("they differ in 2 days") for told in found.values())
 
 
 def test_catching_up_builds_it_once(catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance) -> None:
