@@ -37,7 +37,8 @@ def customer_prices_asset(partitions: Partitions) -> dg.AssetsDefinition:
         """Every customer's price per click, as recorded for the day from MySQL.
 
         Written anew while the day goes on, and kept afterwards. A day that is over and was never recorded gets the
-        prices of now, once. MySQL is asked only where something is to be recorded.
+        prices of now, once. MySQL is asked only where something is to be recorded; while it is down, the day that goes
+        on has the prices it had.
         """
         days = [day_of_key(key) for key in context.partition_keys]
         record_prices(days, datetime.now(UTC).date(), lake, users_db)
@@ -53,7 +54,7 @@ def record_prices(days: Iterable[date], today: date, lake: Lake, users_db: Users
     """Record the prices of now for those days that have none, and for those that are not over; returns which changed.
 
     Raises:
-        dagster.Failure: there is something to record, and MySQL cannot be read.
+        dagster.Failure: a day has no prices yet, and MySQL cannot be read.
     """
     due = [day for day in days if day >= today or not lake.path(day_file(CUSTOMER_PRICES, day)).exists()]
     if not due:
@@ -61,7 +62,12 @@ def record_prices(days: Iterable[date], today: date, lake: Lake, users_db: Users
     try:
         prices = _parquet(users_db.all_customers())
     except pymysql.MySQLError as error:
-        raise dg.Failure(f"prices of {len(due)} days are to be recorded, and MySQL cannot be read: {error}") from error
+        lacking = [day for day in due if not lake.path(day_file(CUSTOMER_PRICES, day)).exists()]
+        if lacking:
+            told = f"prices of {len(lacking)} days are to be recorded, and MySQL cannot be read: {error}"
+            raise dg.Failure(told) from error
+        dg.get_dagster_logger().warning("MySQL cannot be read, and today's prices stay as they are: %s", error)
+        return []
     changed = [day for day in due if _content(day, lake) != prices]
     for day in changed:
         lake.publish(day_file(CUSTOMER_PRICES, day), prices)

@@ -1,5 +1,6 @@
 """What clicks cost, by prices that are kept as they were on the day."""
 
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,7 +23,7 @@ from clickstream_assets.requests import aggregate_requests
 from resources.lake import Lake, day_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.tables import CUSTOMER_PRICES
-from streaming.edges.users_db import UsersDb
+from streaming.edges.users_db import Customer, UsersDb
 from streaming.settings import Settings
 from tests.clickstream_assets.aggregates import (
     BY_NAME,
@@ -97,6 +98,22 @@ def test_prices_are_kept_when_their_day_is_over(lake: Lake) -> None:
     over = Shop({20: "3.0000"})
     assert record_prices(files, PAST + 2 * DAY, lake, over) == []
     assert over.asked == 0
+
+
+class Down(Shop):
+    """MySQL does not answer."""
+
+    def all_customers(self) -> Iterable[Customer]:
+        raise pymysql.OperationalError(2003, "nobody there")
+
+
+def test_without_mysql_the_day_that_goes_on_keeps_its_prices(lake: Lake) -> None:
+    with pytest.raises(dg.Failure, match="prices of 1 days are to be recorded"):
+        record_prices([PAST], PAST, lake, Down({}))
+    record_prices([PAST], PAST, lake, SHOP)
+    before = lake.path(day_file(CUSTOMER_PRICES, PAST)).read_bytes()
+    assert record_prices([PAST], PAST, lake, Down({})) == []
+    assert lake.path(day_file(CUSTOMER_PRICES, PAST)).read_bytes() == before
 
 
 def test_a_day_without_prices_is_not_made_up(lake: Lake, warehouse: DuckDBWarehouse) -> None:
