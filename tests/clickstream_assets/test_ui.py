@@ -29,8 +29,14 @@ __all__ = ["geo_folder"]
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
 HOUR = hour_of(datetime.now(UTC)) - timedelta(hours=3)
-ASSETS = ["raw_events", "enriched_events", "event_ledger", "flattened_events", "events_by_country", "catalog"]
-GROUPS = ["ingestion", "enriched", "flattened", "aggregates", "catalog"]
+ASSETS = {
+    "ingestion": ["raw_events"],
+    "enriched": ["enriched_events", "event_ledger"],
+    "flattened": ["flattened_events"],
+    "aggregates": ["events_by_country"],
+    "reports": ["dashboard"],
+    "catalog": ["catalog"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +73,10 @@ def page(platform: Mapping[str, str], complaints: list[str]) -> Iterator[Page]:
 
 
 def test_the_lineage_shows_every_layer_and_asks_nobody_else(page: Page, complaints: list[str]) -> None:
-    expanded = ",".join(f"global@global:{group}" for group in GROUPS)
-    page.goto(f"/asset-groups?expanded={quote(expanded)}")
-    for asset in ASSETS:
-        page.locator("foreignObject").get_by_text(asset, exact=True).first.wait_for(state="attached")
+    for group, assets in ASSETS.items():  # one at a time: the UI draws only what is in sight
+        page.goto(f"/asset-groups?expanded={quote(f'global@global:{group}')}")
+        for asset in assets:
+            page.locator("foreignObject").get_by_text(asset, exact=True).first.wait_for(state="attached")
     assert complaints == []
 
 
