@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 
 from clickstream_assets.aggregates.assets import aggregate_assets
+from clickstream_assets.aggregates.customer_prices import customer_prices_asset
 from clickstream_assets.alerts import alert_sensor
 from clickstream_assets.catalog import catalog
-from clickstream_assets.customer_prices import customer_prices_asset
 from clickstream_assets.dashboard.assets import dashboard_assets, rebuild_dashboard
 from clickstream_assets.dead_runs import fail_dead_runs
 from clickstream_assets.enriched.assets import enriched_assets

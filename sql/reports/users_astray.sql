@@ -15,6 +15,6 @@ SELECT
   COUNT(CASE WHEN r.row_count > 1 THEN 1 END) AS repeated_users,
   COUNT(CASE WHEN r.user_id IS NULL THEN 1 END) AS missing_users,
   COUNT(CASE WHEN s.user_id IS NULL THEN 1 END) AS unknown_users,
-  COUNT(CASE WHEN r.last_search <> s.last_search THEN 1 END) AS outdated_users
+  COUNT(CASE WHEN r.user_id = s.user_id AND r.last_search IS DISTINCT FROM s.last_search THEN 1 END) AS outdated_users
 FROM searched s
 FULL OUTER JOIN reported r ON r.user_id = s.user_id

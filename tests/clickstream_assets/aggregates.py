@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
+from clickstream_assets.aggregates.customer_prices import record_prices
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.aggregates.rolled_up import rolled_up
 from clickstream_assets.aggregates.unload import unload, unloaded_file
-from clickstream_assets.customer_prices import record_prices
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake, partition_file
 from resources.warehouse import DuckDBWarehouse

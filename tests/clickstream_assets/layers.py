@@ -3,9 +3,9 @@
 from datetime import date, datetime, timedelta
 
 from clickstream_assets import pending
+from clickstream_assets.aggregates.customer_prices import record_prices
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.unload import unload
-from clickstream_assets.customer_prices import record_prices
 from clickstream_assets.enriched.seal import seal
 from clickstream_assets.flattened.flatten import find_event_hours, flatten
 from clickstream_assets.ledger.balance import publish_balance

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 
 from clickstream_assets import pending
+from clickstream_assets.aggregates.customer_prices import record_prices
 from clickstream_assets.aggregates.dependence import DAY, Dependence, FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.aggregates.unload import is_unloaded, unload, unloaded_file
 from clickstream_assets.catalog import CATALOGUED
-from clickstream_assets.customer_prices import record_prices
 from commands.verify import Behind, check_promises
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake, partition_file

@@ -152,12 +152,12 @@ function statesAndRegions() {
   const told = rows.slice(0, 3).map((row) => `${row.region} ${WHOLE.format(row.events)}`).join(", ");
   plot("states", rows, `Map of ${rows.length} US states by events; most in ${told || "none"}.`, [["state", (row) => row.region, true], ["events", (row) => WHOLE.format(row.events)], ["share", (row) => share(row.events, named)]]).then(stateClasses);
   limit("states", without && `${WHOLE.format(without)} US events have no state.`, heldText(source, "regions", `${WHOLE.format(rest)} events`));
-  const top = found.filter((row) => !row.isRest && (row.region || row.country)).sort((one, other) => other.events - one.events || one.key - other.key).slice(0, 10);
+  const top = found.filter((row) => !row.isRest && row.region).sort((one, other) => other.events - one.events || one.key - other.key).slice(0, 10);
   say("regions", `Events, ${typesText()}`);
-  bars("regions", top, "events", WHOLE.format, (row) => [row.region ?? "Unknown region", row.country ?? ""]);
-  const unknown = found.find((row) => !row.isRest && !row.region && !row.country)?.events ?? 0;
+  bars("regions", top, "events", WHOLE.format, (row) => [row.region, row.country ?? ""]);
+  const unknown = found.filter((row) => !row.isRest && !row.region).reduce((sum, row) => sum + row.events, 0);
   const shown = top.reduce((sum, row) => sum + row.events, 0);
-  limit("regions", `${share(shown, all)} of all events.`, unknown && `${WHOLE.format(unknown)} have no place.`, heldText(source, "regions", `${WHOLE.format(rest)} events`));
+  limit("regions", `${share(shown, all)} of all events.`, unknown && `${WHOLE.format(unknown)} have no region.`, heldText(source, "regions", `${WHOLE.format(rest)} events`));
 }
 
 /* Sixths of the states; where many are alike, fewer classes. */

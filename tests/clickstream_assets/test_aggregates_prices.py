@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 
 from clickstream_assets import pending
+from clickstream_assets.aggregates.customer_prices import record_prices
 from clickstream_assets.aggregates.dependence import DAY, FlattenedDays
 from clickstream_assets.aggregates.unload import NotRecordedError, unload, unloaded_file
-from clickstream_assets.customer_prices import record_prices
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.jobs import AGGREGATE
 from clickstream_assets.requests import aggregate_requests
