@@ -29,7 +29,7 @@ from streaming.settings import load_settings
 
 # The synthetic shop speaks for its users' addresses, and nobody who watches wants to wait a minute for a file.
 DEMO_SETTINGS = {"CLICKSTREAM_TRUST_PAYLOAD_IP": "1", "CLICKSTREAM_DELIVERY_BUFFER_SECONDS": "5"}
-# About as busy as the days before; a few events are bad, doubled or late, as they are anywhere.
+# About as busy as the days before; a few events are bad or doubled, as they are anywhere.
 LIVE_TRAFFIC = [
     "--forever",
     "--rate",
