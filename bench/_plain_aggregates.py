@@ -92,10 +92,17 @@ def hourly_funnel(events: pd.DataFrame) -> pd.DataFrame:
 
 def product_performance(events: pd.DataFrame) -> pd.DataFrame:
     timed = events.assign(time_on_views=events["time_on_data"].where(events["views"], 0).fillna(0))
+    timed["timed_views"] = events["views"] & events["time_on_data"].notna()
     products = _with_actions(
-        timed, ["product_id"], time_on_views=("time_on_views", "sum"), revenue=("revenue", "sum")
+        timed,
+        ["product_id"],
+        timed_views=("timed_views", "sum"),
+        time_on_views=("time_on_views", "sum"),
+        revenue=("revenue", "sum"),
     ).drop(columns="searches")
-    products["average_time_on_view"] = products["time_on_views"] / products["views"].where(products["views"] > 0)
+    products["average_time_on_view"] = products["time_on_views"] / products["timed_views"].where(
+        products["timed_views"] > 0
+    )
     return products
 
 

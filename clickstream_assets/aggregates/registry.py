@@ -198,13 +198,14 @@ AGGREGATES = (
         (Column("product_id", "BIGINT", "the product, null where events name none"),),
         (
             VIEWS,
+            _sum("timed_views", "of these, views that say how long they took"),
             _sum("time_on_views", "time spent on the pages viewed", "DECIMAL(28,0)", "seconds"),
             Measure(
                 "average_time_on_view",
                 "DOUBLE",
-                "time_on_views by views, null where there are none",
+                "time_on_views by timed_views, null where there are none",
                 "seconds",
-                "CAST(SUM(time_on_views) AS DOUBLE) / NULLIF(SUM(views), 0)",
+                "CAST(SUM(time_on_views) AS DOUBLE) / NULLIF(SUM(timed_views), 0)",
             ),
             ADD_TO_CARTS,
             PURCHASES,

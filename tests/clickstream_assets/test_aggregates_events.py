@@ -92,10 +92,10 @@ user_id|name|searches|views|add_to_carts|purchases|events|revenue|first_seen|las
 "zoë|x"||0|0|0|1|1|0.00|2026-11-20 23:59:00|2026-11-20 23:59:00
 """,
     "product_performance": """\
-product_id|views|time_on_views|average_time_on_view|add_to_carts|purchases|revenue|events
-1|2|25|12.5|1|2|39.80|5
-2|1|0|0.0|0|1|250.00|2
-|0|0||0|1|0.00|2
+product_id|views|timed_views|time_on_views|average_time_on_view|add_to_carts|purchases|revenue|events
+1|2|2|25|12.5|1|2|39.80|5
+2|1|0|0||0|1|250.00|2
+|0|0|0||0|1|0.00|2
 """,
     "views_by_depth": """\
 depth|views
@@ -147,9 +147,10 @@ def mean(degrees: pd.Series) -> float | None:
 
 def of_product(some: pd.DataFrame) -> list[Any]:
     _, views, add_to_carts, purchases = actions(some)
-    seconds = int(some.loc[some["event_name"] == "ViewContent", "time_on_data"].dropna().sum())
-    average = float(Decimal(seconds)) / views if views else None
-    return [views, seconds, average, add_to_carts, purchases, revenue(some), len(some)]
+    times = some.loc[some["event_name"] == "ViewContent", "time_on_data"].dropna()
+    seconds = int(times.sum())
+    average = float(Decimal(seconds)) / len(times) if len(times) else None
+    return [views, len(times), seconds, average, add_to_carts, purchases, revenue(some), len(some)]
 
 
 def grouped(*keys: str, measure: Callable[[pd.DataFrame], list[Any]]) -> Callable[[pd.DataFrame], list[Row]]:

@@ -74,7 +74,7 @@ def test_they_add_up_days(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     city = "city, events, latitude"
     assert ask("events_by_city", city, "last_30_days") == [("Riverside", 5, 34.76), (None, 1, None)]
     assert ask("events_by_city", city, "all_time")[0] == ("Riverside", 6, 30.633333)
-    assert ask("product_performance", "views, average_time_on_view", "last_30_days") == [(0, None), (2, 1.5)]
+    assert ask("product_performance", "views, average_time_on_view", "last_30_days") == [(0, None), (2, 3.0)]
     funnel = "SUM(viewers)::INT, SUM(carters)::INT, MAX(view_to_cart), MAX(cart_to_purchase)"
     assert ask("hourly_funnel", funnel, "all_time") == [(2, 1, 0.5, 0.0)]
     assert ask("new_and_returning_users", "*", "all_time") == [(2,)]
