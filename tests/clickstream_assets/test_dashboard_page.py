@@ -24,6 +24,7 @@ from tests.clickstream_assets.dashboard_tables import ACTIONS, LAST_DAY, make_la
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(240)]
 
 DAYS = 40
+A4_WIDTH = 703  # pixels between the margins
 FIRST_DAY = LAST_DAY - timedelta(days=DAYS - 1)
 Ask = Callable[..., list[tuple[Any, ...]]]
 OpenPage = Callable[..., Page]
@@ -326,8 +327,22 @@ def test_it_is_printed_on_light_paper_without_its_controls(open_page: OpenPage) 
     page.emulate_media(media="print", color_scheme="dark")
     assert page.locator(".filters").is_hidden()
     assert page.locator("#theme").is_hidden()
-    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
     assert page.locator("#time svg").is_visible()
+
+
+def test_what_is_printed_stays_within_its_card(open_page: OpenPage) -> None:
+    page = open_page()
+    page.evaluate("Promise.all(Object.values(views)).then((all) => all.forEach((view) => view.finalize()))")
+    page.set_viewport_size({"width": A4_WIDTH, "height": 1123})  # which charts do not hear of, as with paper
+    page.emulate_media(media="print")
+    leaving = """() => [...document.querySelectorAll("main svg, main table")].filter((drawn) => {
+      const [box, card] = [drawn, drawn.closest(".panel, .tile")].map((each) => each.getBoundingClientRect());
+      const isAcross = box.left < card.left || box.right > card.right;
+      return box.width && (isAcross || box.top < card.top || box.bottom > card.bottom);
+    }).map((drawn) => `${drawn.tagName} of ${drawn.closest(".panel, .tile").id}`)"""
+    assert page.evaluate(leaving) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == A4_WIDTH
 
 
 def test_a_theme_is_remembered(open_page: OpenPage) -> None:
