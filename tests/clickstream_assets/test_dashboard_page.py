@@ -320,6 +320,8 @@ def test_it_fits_a_phone(open_page: OpenPage) -> None:
     page.set_viewport_size({"width": 380, "height": 800})
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") == 380
+    right = "(found) => found.getBoundingClientRect().right"
+    assert page.locator("#to").evaluate(right) <= page.locator("#cities").evaluate(right)
 
 
 def test_it_is_printed_on_light_paper_without_its_controls(open_page: OpenPage) -> None:
