@@ -263,6 +263,8 @@ def test_filters_are_chosen_by_keyboard_by_click_and_by_date(open_page: OpenPage
     assert page.evaluate("location.hash") == "#days=7"
     _tab_to(page, "Search")
     page.keyboard.press("Space")
+    expect(page.get_by_title("Show Search")).to_have_attribute("aria-pressed", "false")
+    expect(page.get_by_title("Hide Purchase")).to_have_attribute("aria-pressed", "true")
     chosen = Filter("", LAST_DAY - timedelta(days=6), types=ACTIONS[1:])
     assert _number(page, "events") == ask(f"SELECT COUNT(*) FROM flattened_events WHERE {chosen.where}")[0][0]
     assert page.get_by_role("status").first.inner_text().endswith("events.")
@@ -353,6 +355,12 @@ def test_a_theme_is_remembered(open_page: OpenPage) -> None:
     page.reload()
     page.wait_for_selector("html[data-ready]")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_burst_does_not_flatten_the_live_rate(open_page: OpenPage) -> None:
+    page = open_page()
+    assert page.evaluate("withoutBursts([900, ...Array(19).fill(4)])") == [5, *[4] * 19]
+    assert page.evaluate("withoutBursts([0, 0, 3])") == [0, 0, 3]
 
 
 def test_what_a_page_cannot_hold_is_added_up_and_said(tmp_path: Path, open_page: OpenPage) -> None:

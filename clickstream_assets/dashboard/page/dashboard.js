@@ -163,7 +163,7 @@ function statesAndRegions() {
 /* Sixths of the states; where many are alike, fewer classes. */
 function stateClasses(view) {
   const ends = view.scale("color").quantiles();
-  const shown = ends.map((end, index) => [`var(--shade-${index + 1})`, `to ${WHOLE.format(Math.floor(end))}`]).filter(([, text], index, all) => text !== all[index + 1]?.[1]);
+  const shown = ends.map((end, index) => [`var(--shade-${index + 1})`, end < 1 ? "none" : `to ${WHOLE.format(Math.floor(end))}`]).filter(([, text], index, all) => text !== all[index + 1]?.[1]);
   key("states", [...shown, ["var(--shade-6)", "more"]]);
 }
 
@@ -245,7 +245,11 @@ function controls() {
     button.setAttribute("aria-pressed", String(state.days === wanted));
     button.title = wanted > days && wanted < Infinity ? `The tables hold ${days} days` : "";
   });
-  document.getElementById("chips").querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(state.types.has(button.dataset.type))));
+  document.getElementById("chips").querySelectorAll("button").forEach((button) => {
+    const isShown = state.types.has(button.dataset.type);
+    button.setAttribute("aria-pressed", String(isShown));
+    button.title = isShown && state.types.size === 1 ? "Show all types" : `${isShown ? "Hide" : "Show"} ${button.dataset.type}`;
+  });
   for (const name of ["from", "to"]) {
     const field = document.getElementById(name);
     field.min = isoDay(content.firstDay);
@@ -352,7 +356,13 @@ async function showRate() {
   const rate = rates.at(-1);
   const pulse = element("span", { class: "pulse", "aria-hidden": "true" });
   if (rate === undefined) tile("live", "–", "the collector does not answer");
-  else tile("live", element("span", {}, pulse, `${WHOLE.format(Math.round(rate * 10) / 10)}/s`), "events accepted a second", rates);
+  else tile("live", element("span", {}, pulse, `${WHOLE.format(Math.round(rate * 10) / 10)}/s`), "events accepted a second", withoutBursts(rates));
+}
+
+/* A short burst, as of a backlog, reaches the top of the line and leaves the rest its height. */
+function withoutBursts(rates) {
+  const usual = [...rates].sort((one, other) => one - other)[Math.floor(0.9 * rates.length)];
+  return usual ? rates.map((rate) => Math.min(rate, 1.25 * usual)) : rates;
 }
 
 function repeat(task, milliseconds, failed) {
