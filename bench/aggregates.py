@@ -109,6 +109,8 @@ def measure_day(events: int, plain: bool) -> dict[str, Measurement]:
 
 
 def _check(aggregate: Aggregate, ours: Path, plain: Path) -> None:
+    if not plain.exists():
+        raise click.ClickException(f"bench/_plain_aggregates.py has no pandas version of {aggregate.name}; add one")
     types = {column.name: column.type for column in aggregate.table.columns}
     keys = ", ".join(column.name for column in aggregate.keys) or "1"
     same = " AND ".join(

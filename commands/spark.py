@@ -77,8 +77,10 @@ def _spark_submit(
         str(job), *arguments,
     ]  # fmt: skip
     answer = subprocess.run(
-        command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
+    if answer.returncode:
+        raise SupervisorError(f"Spark's launcher failed: {answer.stderr[-4000:]}")
     # Only the machine learning library uses the incubator's module, which this Java does not have.
     words = answer.stdout.strip("\0\n").split("\0")
     return [word for word in words if word != "--add-modules=jdk.incubator.vector"], variables
