@@ -4,6 +4,7 @@ import webbrowser
 from pathlib import Path
 
 import click
+import duckdb
 
 from clickstream_assets.dashboard.data import NoDataError, opened
 from clickstream_assets.dashboard.web_page import render
@@ -37,6 +38,10 @@ def dashboard(output: Path, show: bool) -> None:
         raise click.ClickException(
             f"there are no events in the tables of {settings.lake} yet; ./run demo makes some, and ./run materialize "
             "brings the tables up to date"
+        ) from None
+    except duckdb.Error as error:
+        raise click.ClickException(
+            f"{str(error).splitlines()[0]}; where another release wrote the tables, ./run materialize writes them anew"
         ) from None
     output.write_bytes(page)
     click.echo(output)

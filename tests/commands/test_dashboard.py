@@ -62,6 +62,13 @@ def test_it_is_written_to_a_file_without_a_platform(lake: Lake, environment: Map
     assert page.startswith("<!doctype html>")
     assert re.findall(r'(?:src|href)="(?!data:|#)', re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)) == []
 
+    of_another_release = next(lake.path("aggregated/events_by_type").rglob("*.csv"))
+    of_another_release.write_text("event_name\nSearch\n")
+    failed = run()
+    assert failed.returncode == 1
+    assert "./run materialize writes them anew" in failed.stderr
+    assert (tmp_path / "report.html").read_text() == page
+
 
 def test_before_the_first_build_it_says_what_to_do(lake: Lake) -> None:
     answer = ask(lake, "/")
