@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from clickstream_assets.dashboard.published import PAGE
 from clickstream_assets.jobs import REBUILD_CACHE
 from commands.platform import CODE_LOCATION
 from commands.soak.target import MATERIALIZE, Target
@@ -94,13 +95,13 @@ def _last_access(target: Target) -> Finding:
 
 
 def _visible_leftovers(target: Target) -> Finding:
-    """Whether readers of the lake see a file that is not one of a table."""
+    """Whether readers of the lake see a file that is neither one of a table nor the dashboard."""
     visible = [
         str(path.relative_to(target.settings.lake))
         for path in target.settings.lake.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(target.settings.lake).parts)
     ]
-    odd = [path for path in visible if not path.endswith(_SUFFIXES)]
+    odd = [path for path in visible if path != PAGE and not path.endswith(_SUFFIXES)]
     return Finding(LEFTOVERS, len(odd), odd[:EXAMPLES])
 
 

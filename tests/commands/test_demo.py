@@ -58,7 +58,7 @@ def test_ctrl_c_leaves_no_process_and_no_port(start: Callable[..., subprocess.Po
     # Workers flush to servers that are still there, and so never have to begin again.
     assert "begins again" not in (home / "logs" / "delivery.log").read_text()
     addresses = [urlsplit(url) for name, url in system["environment"].items() if name.endswith("_URL")]
-    assert len(addresses) == 6
+    assert len(addresses) == 7
     assert [url.netloc for url in addresses if _listens(url.port or 0)] == []
 
 
