@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 COLUMNS = [
-    "event_timestamp", "user_id", "pixel_id", "click_id", "event_name", "time_on_data", "percent_viewed", "product_id",
+    "event_timestamp", "user_id", "pixel_id", "event_name", "time_on_data", "percent_viewed", "product_id",
     "price", "name", "country", "region", "city", "latitude", "longitude",
 ]  # fmt: skip
 ACTIONS = {"Search": "searches", "ViewContent": "views", "AddToCart": "add_to_carts", "Purchase": "purchases"}
@@ -114,7 +114,7 @@ def views_by_depth(events: pd.DataFrame) -> pd.DataFrame:
 
 def sessions(events: pd.DataFrame) -> pd.DataFrame:
     """Without the cut after 24 hours, which no visit of this day lasts."""
-    ordered = events.sort_values(["user_id", "event_timestamp", "click_id"])
+    ordered = events.sort_values(["user_id", "event_timestamp", "event_name"])
     begins = ordered.groupby("user_id")["event_timestamp"].diff().gt(PAUSE)
     visit = begins.groupby(ordered["user_id"]).cumsum().rename("visit")
     found = (

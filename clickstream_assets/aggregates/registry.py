@@ -236,8 +236,8 @@ AGGREGATES = (
             Measure("session_end", "TIMESTAMP", "the session's last event", "UTC"),
             Measure("duration_seconds", "BIGINT", "from the second of the first event to that of the last", "seconds"),
             Measure("events", "BIGINT", "events of the session"),
-            Measure("entry_action", "VARCHAR", "the first event's name; of events at one moment the lowest click_id's"),
-            Measure("exit_action", "VARCHAR", "the last event's name; of events at one moment the highest click_id's"),
+            Measure("entry_action", "VARCHAR", "the first event's name; of events at one moment the first by name"),
+            Measure("exit_action", "VARCHAR", "the last event's name; of events at one moment the last by name"),
             Measure("converted", "BIGINT", "1 if the user bought something in the session, else 0"),
         ),
         "SELECT date, COUNT(*) AS sessions, AVG(duration_seconds) AS seconds, AVG(converted) AS converted "

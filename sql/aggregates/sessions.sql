@@ -2,7 +2,8 @@
 -- A visit is a user's events without a pause of more than 30 minutes. Its part on a day belongs to the session at its
 -- begin, for 24 hours. What goes on longer is cut there, and at every midnight once it has lasted a whole day: that can be
 -- told from one day before, however long the visit.
--- A session's first and last event are told from the events beside them: whole visits need not be ranked again.
+-- A session's first and last event are told from the events beside them: whole visits need not be ranked again. Events at
+-- one moment are in the order of their names, and those of one name are alike here.
 WITH params AS (
   SELECT CAST(? AS TIMESTAMP) AS day_start, CAST(? AS TIMESTAMP) AS day_end
 ),
@@ -10,13 +11,13 @@ ordered AS (
   SELECT
     f.user_id, f.event_timestamp, f.event_name,
     CAST(ROW_NUMBER() OVER (
-      PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.click_id ASC NULLS LAST
+      PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.event_name ASC NULLS LAST
     ) AS BIGINT) AS seq,
     LAG(f.event_timestamp) OVER (
-      PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.click_id ASC NULLS LAST
+      PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.event_name ASC NULLS LAST
     ) AS previous,
     LEAD(f.event_timestamp) OVER (
-      PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.click_id ASC NULLS LAST
+      PARTITION BY f.user_id ORDER BY f.event_timestamp ASC NULLS LAST, f.event_name ASC NULLS LAST
     ) AS next
   FROM flattened_events f
   CROSS JOIN params p

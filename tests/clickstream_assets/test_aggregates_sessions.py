@@ -51,9 +51,9 @@ def test_a_session_belongs_to_the_day_it_starts_on(lake: Lake, warehouse: DuckDB
     assert after == []
 
 
-def test_events_at_one_moment_are_in_order_of_their_click_id(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_events_at_one_moment_are_in_order_of_their_names(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     flatten_events(lake, [("20", MIDNIGHT, name) for name in ("Search", "Purchase", "AddToCart")])
-    assert sessions(lake, warehouse) == ["20|2026-11-20 00:00:00|2026-11-20 00:00:00|0|3|Search|AddToCart|1"]
+    assert sessions(lake, warehouse) == ["20|2026-11-20 00:00:00|2026-11-20 00:00:00|0|3|AddToCart|Search|1"]
 
 
 def test_who_never_pauses_has_a_session_of_a_day_and_then_one_from_midnight_to_midnight(
@@ -93,10 +93,9 @@ def test_sessions_agree_with_pandas_and_hold_every_event_once(
 def pandas_sessions(events: Sequence[Visit]) -> pd.DataFrame:
     """By the definition, event after event of a user, seeing all history."""
     rows = []
-    numbered = sorted((user, moment, number, name) for number, (user, moment, name) in enumerate(events))
-    for user, of_user in itertools.groupby(numbered, key=lambda each: each[0]):
+    for user, of_user in itertools.groupby(sorted(events), key=lambda each: each[0]):
         visit = start = previous = None
-        for _, moment, _, name in of_user:
+        for _, moment, name in of_user:
             midnight = datetime.combine(moment.date(), datetime.min.time(), UTC)
             if previous is None or moment - previous > timedelta(minutes=30):
                 visit = start = moment
