@@ -7,11 +7,14 @@ Order of precedence: the environment, then the addresses that a running `./run u
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from streaming.domain.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES_FILE = "services.json"
@@ -19,6 +22,7 @@ REDIS_FORM = "redis://host:port/number"
 MYSQL_FORM = "mysql://user:password@host:port/database"
 HTTP_FORM = "http://host:port"
 WEBHOOK_FORM = "https://host/path"
+STACK_FORM = "[a-z][a-z0-9-]{1,26}[a-z0-9]"
 
 
 class SettingError(ValueError):
@@ -30,9 +34,12 @@ class Settings:
     """The settings in force. Durations are seconds, sizes bytes, times UTC."""
 
     deployment: str
+    stack: Stack
     home: Path
     lake: Path
+    lake_bucket: str
     start: datetime
+    stream: str
     redis_url: str
     cache_redis_url: str
     mysql_url: str
@@ -101,11 +108,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         value = text(name, "")
         return _path(value) if value else None
 
+    deployment = _one_of("CLICKSTREAM_DEPLOYMENT", text("CLICKSTREAM_DEPLOYMENT", "local"), ("local", "aws"))
+    native_stream = "kinesis" if deployment == "aws" else "redis"
     return Settings(
-        deployment=_one_of("CLICKSTREAM_DEPLOYMENT", text("CLICKSTREAM_DEPLOYMENT", "local"), ("local", "aws")),
+        deployment=deployment,
+        stack=_stack(text("CLICKSTREAM_STACK", "clickstream")),
         home=home,
         lake=_path(text("CLICKSTREAM_LAKE", str(home / "lake"))),
+        lake_bucket=text("CLICKSTREAM_LAKE_BUCKET", ""),
         start=_start(text("CLICKSTREAM_START", "")),
+        stream=_one_of("CLICKSTREAM_STREAM", text("CLICKSTREAM_STREAM", native_stream), ("redis", "kinesis")),
         redis_url=url("REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix"),
         cache_redis_url=url("CACHE_REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix"),
         mysql_url=url("MYSQL_URL", "", MYSQL_FORM, "mysql"),
@@ -173,6 +185,12 @@ def _start(value: str) -> datetime:
         return datetime.combine(date.fromisoformat(value), datetime.min.time(), tzinfo=UTC)
     except ValueError:
         raise SettingError(f"CLICKSTREAM_START must be a day such as 2025-01-01, not {value!r}") from None
+
+
+def _stack(value: str) -> Stack:
+    if not re.fullmatch(STACK_FORM, value):
+        raise SettingError(f"CLICKSTREAM_STACK must be 3 to 28 of a-z, 0-9 and -, a letter first, not {value!r}")
+    return Stack(value)
 
 
 def _path(value: str) -> Path:

@@ -1,0 +1,18 @@
+"""What the parts of a deployment on AWS are called: all names follow from that of the CloudFormation stack."""
+
+from typing import NamedTuple
+
+
+class Stack(NamedTuple):
+    """A deployment on AWS. The template in `infra/` gives its resources the same names."""
+
+    name: str
+
+    def part(self, role: str) -> str:
+        """A resource named by its role: stream `clickstream-events`, Glue job `clickstream-flatten`."""
+        return f"{self.name}-{role}"
+
+    @property
+    def database(self) -> str:
+        """The lake's database in the Glue Data Catalog; also its schema in Redshift."""
+        return self.name.replace("-", "_")

@@ -1,0 +1,30 @@
+"""Clients of AWS's services: one place for retries and timeouts.
+
+Region, credentials and endpoints come from where boto3 finds them: `AWS_REGION`, a role or profile, and
+`AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_<SERVICE>` for an emulator.
+"""
+
+from typing import Any
+
+# Throttled and failed requests are tried again with growing, random pauses: half a minute in all.
+_ATTEMPTS = 8
+_CONNECT_SECONDS = 5
+
+
+def client(service: str, *, read_seconds: float = 60, attempts: int = _ATTEMPTS, connections: int = 10) -> Any:
+    """A boto3 client; safe to share between threads.
+
+    Args:
+        read_seconds: how long one try waits for an answer.
+        attempts: how often a request is tried that is throttled, refused for now, or cut off.
+    """
+    import boto3  # noqa: PLC0415 - a third of a second, which only those pay who are on AWS
+    from botocore.config import Config  # noqa: PLC0415
+
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=read_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        max_pool_connections=connections,
+    )
+    return boto3.client(service, config=config)
