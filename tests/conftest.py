@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from itertools import count
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pymysql
 import pytest
@@ -96,3 +97,30 @@ def _flushed(url: str) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushall()
     return url
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty account of an emulator (S3, Kinesis, Glue, CloudWatch, ...) over HTTP: its address, where clients look.
+
+    It has no buckets, streams or databases; the region is us-east-1.
+    """
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    environment = {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    urlopen(Request(f"{address}/moto-api/reset", method="POST"), timeout=10).close()
+    yield address
+    server.stop()
