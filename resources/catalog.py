@@ -22,10 +22,10 @@ from streaming.domain.layout import folder_patterns
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, Column, Table
 
 HOUR_KEYS = (
-    Column("year", "INTEGER", "partition: year"),
-    Column("month", "INTEGER", "partition: month"),
-    Column("day", "INTEGER", "partition: day of the month"),
-    Column("hour", "INTEGER", "partition: hour of the day, UTC"),
+    Column("year", "INT", "partition: year"),
+    Column("month", "INT", "partition: month"),
+    Column("day", "INT", "partition: day of the month"),
+    Column("hour", "INT", "partition: hour of the day, UTC"),
 )
 DAY_KEYS = (Column("date", "DATE", "partition: day of event time, UTC"),)
 
