@@ -25,6 +25,7 @@ COMMANDS = {
     "test": "Run linters, type checks and tests.",
     "lint": "Run linters and type checks.",
     "bench": "Measure speed and memory.",
+    "package": "Build the zips that run on AWS.",
     "lock": "Resolve direct dependencies into hashed locks.",
 }
 
