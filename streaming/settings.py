@@ -54,6 +54,8 @@ class Settings:
     alert_failed_share: float
     alert_degraded_share: float
     shards: int
+    min_shards: int
+    max_shards: int
     stream_backlog: int
     stream_retention_seconds: float
     delivery_buffer_bytes: int
@@ -132,6 +134,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         alert_failed_share=number("CLICKSTREAM_ALERT_FAILED_SHARE", 0.05, 0, 1),
         alert_degraded_share=number("CLICKSTREAM_ALERT_DEGRADED_SHARE", 0.01, 0, 1),
         shards=int(number("CLICKSTREAM_SHARDS", 4, 1)),
+        min_shards=int(number("CLICKSTREAM_MIN_SHARDS", 1, 1)),
+        max_shards=int(number("CLICKSTREAM_MAX_SHARDS", 32, 1)),
         stream_backlog=int(number("CLICKSTREAM_STREAM_BACKLOG", 500_000, 1)),
         stream_retention_seconds=number("CLICKSTREAM_STREAM_RETENTION_SECONDS", 3600),
         delivery_buffer_bytes=int(number("CLICKSTREAM_DELIVERY_BUFFER_BYTES", 3_000_000, 1)),
