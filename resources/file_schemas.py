@@ -75,7 +75,7 @@ AS_DECLARED = Inspected()
 
 def declaration(table: Table) -> str:
     """What files of a table are compared with; another one means that they are to be looked at again."""
-    declared = _declared_json(table) if table.format == "json" else {each.name: each.type for each in table.columns}
+    declared = declared_json(table) if table.format == "json" else {each.name: each.type for each in table.columns}
     described = repr((table.prefix, table.format, table.partition, list(declared.items())))
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
@@ -208,7 +208,7 @@ def _identifier(name: str) -> str:
 
 
 def _inspect_json(table: Table, file: Path) -> Inspected:
-    declared = _declared_json(table)
+    declared = declared_json(table)
     seen: Counter[tuple[str, str]] = Counter()
     lines = unrecognised = broken = 0
     for lines, line in enumerate(_sample(file), start=1):
@@ -222,7 +222,7 @@ def _inspect_json(table: Table, file: Path) -> Inspected:
             unrecognised = unrecognised or lines
         else:
             seen.update(set(_json_nodes(value, declared)))
-    told = ((_json_difference(node, declared), count) for node, count in seen.items())
+    told = ((json_difference(node, declared), count) for node, count in seen.items())
     found = [each for each, count in told if each and (each.is_error or count >= lines * LEAST_SHARE)]
     found = sorted(found, key=lambda each: not each.is_error)[:_MOST_DIFFERENCES]
     if unrecognised:
@@ -246,7 +246,7 @@ def _sample(file: Path) -> Iterator[bytes]:
 
 
 @cache
-def _declared_json(table: Table) -> Schema:
+def declared_json(table: Table) -> Schema:
     """Paths and JSON types: the table's columns, and in raw events the keys of the event that the contract names.
 
     A text that must be a moment has the type `timestamp`; what a client sends as one is the contract's to judge.
@@ -293,7 +293,8 @@ def _json_type(value: Any) -> str:
     return _JSON_TYPES[type(value)]
 
 
-def _json_difference(node: tuple[str, str], declared: Schema) -> Difference | None:
+def json_difference(node: tuple[str, str], declared: Schema) -> Difference | None:
+    """How a path with the JSON type it was found with differs from `declared_json`; None where it does not."""
     path, found = node
     if path not in declared:
         return Difference(DriftKind.NEW_COLUMN, path, "", found, is_error=False)

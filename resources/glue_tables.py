@@ -6,13 +6,14 @@ Delivery alone appends below landing prefixes, so their partitions follow from t
 other tables have a partition registered for each hour or day, which is what publishing swaps.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from resources.catalog import partition_columns
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS, REPLAYS, Column, Table
-from streaming.edges.parquet import arrow_type
+from streaming.edges.parquet import arrow_type, split_fields
 
 LANDING = (RAW_EVENTS, ENRICHED_LANDING, HIGH_INTENT_VIEWS, REPLAYS)
 # Years that landing may have. A query makes a partition of every hour in them that its WHERE does not rule out.
@@ -57,6 +58,8 @@ _TYPES = {
     pa.binary(): "binary",
     pa.timestamp("us"): "timestamp",
 }
+# Types of SQL, where Hive's name is another.
+_SQL_TYPES = {"string": "VARCHAR", "binary": "BLOB"}
 
 
 def table_input(table: Table, root: str) -> dict[str, Any]:
@@ -92,6 +95,24 @@ def hive_type(sql: str) -> str:
         KeyError: no such type.
     """
     return _hive_type(arrow_type(sql))
+
+
+def column_paths(types: Mapping[str, str], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Paths of columns and of what is nested in them, with their SQL types, given Hive's, declared or found."""
+    for name, type_ in types.items():
+        path, inner = f"{prefix}{name}", type_
+        yield path, _sql_type(inner)
+        while inner.startswith("array<"):
+            path, inner = f"{path}[]", inner[len("array<") : -1]
+        if inner.startswith("struct<"):
+            members = (member.split(":", 1) for member in split_fields(inner[len("struct<") : -1]))
+            yield from column_paths(dict(members), f"{path}.")
+
+
+def _sql_type(hive: str) -> str:
+    if hive.startswith("array<"):
+        return f"{_sql_type(hive[len('array<') : -1])}[]"
+    return "STRUCT" if hive.startswith("struct<") else _SQL_TYPES.get(hive, hive.upper())
 
 
 def _hive_type(type_: pa.DataType) -> str:

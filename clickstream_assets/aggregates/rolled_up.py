@@ -8,7 +8,10 @@ from resources.catalog import View
 TODAY = "CAST(now() AT TIME ZONE 'UTC' AS DATE)"
 SPANS = {
     "all_time": ("all days", "true"),
-    "last_30_days": ("today, UTC, and the 29 days before", f"date BETWEEN {TODAY} - 29 AND {TODAY}"),
+    "last_30_days": (
+        "today, UTC, and the 29 days before",
+        f"date BETWEEN CAST({TODAY} - INTERVAL 29 DAY AS DATE) AND {TODAY}",
+    ),
 }
 
 
@@ -22,6 +25,7 @@ def rolled_up(aggregate: Aggregate) -> Iterator[View]:
         return
     keys = [key.name for key in aggregate.keys]
     grain = f"one row per {', '.join(keys)}" if keys else "one row"
+    grouping = f" GROUP BY {', '.join(keys)}" if keys else ""
     rolled = [f'CAST({measure.over_days} AS {measure.type}) AS "{measure.name}"' for measure in measures]
     is_weekly = any(invariant.period == "week" for invariant in aggregate.invariants)
     for span, (days, condition) in SPANS.items():
@@ -31,5 +35,5 @@ def rolled_up(aggregate: Aggregate) -> Iterator[View]:
             f"{aggregate.name}_{span}",
             f"{aggregate.name} of {days}: {grain}",
             (*aggregate.keys, *measures),
-            f'SELECT {", ".join(keys + rolled)} FROM "{aggregate.name}" WHERE {condition} GROUP BY ALL',  # noqa: S608  declared names
+            f'SELECT {", ".join(keys + rolled)} FROM "{aggregate.name}" WHERE {condition}{grouping}',  # noqa: S608  declared names
         )

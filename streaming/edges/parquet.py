@@ -2,8 +2,8 @@
 
 import io
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -24,6 +24,9 @@ _SCALARS = {
     "VARCHAR": pa.string(),
 }
 _DECIMAL = re.compile(r"DECIMAL\((\d+), ?(\d+)\)")
+# Rows and bytes at which a row group is full.
+_ROW_GROUP_ROWS = 122_880
+_ROW_GROUP_BYTES = 32_000_000
 _IDENTITY = {column.name for column in DELIVERY_COLUMNS}
 
 
@@ -62,7 +65,7 @@ def arrow_type(sql: str) -> pa.DataType:
     if sql.endswith("[]"):
         return pa.list_(arrow_type(sql[:-2]))
     if sql.startswith("STRUCT("):
-        fields = (field.split(" ", 1) for field in _split_fields(sql[len("STRUCT(") : -1]))
+        fields = (field.split(" ", 1) for field in split_fields(sql[len("STRUCT(") : -1]))
         return pa.struct([(name, arrow_type(type_)) for name, type_ in fields])
     if decimal := _DECIMAL.fullmatch(sql):
         return pa.decimal128(int(decimal[1]), int(decimal[2]))
@@ -97,6 +100,23 @@ def parquet_bytes(rows: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def write_row_groups(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: IO[bytes], metadata: Mapping[str, str]
+) -> int:
+    """Write rows to one Parquet file with Zstandard compression; equal batches give equal bytes. Returns how many rows.
+
+    A row group ends with the batch that fills it; no more than that is held in memory.
+    """
+    rows = 0
+    with pa.parquet.ParquetWriter(sink, schema, compression="zstd", store_schema=False) as writer:
+        writer.add_key_value_metadata(dict(metadata))
+        for group in _row_groups(batches):
+            table = pa.Table.from_batches(group).cast(schema).combine_chunks()
+            writer.write_table(table, row_group_size=table.num_rows)
+            rows += table.num_rows
+    return rows
+
+
 def _read(lines: Sequence[bytes], schema: pa.Schema) -> pa.Table:
     # pyarrow's reader counts objects, not lines, and a text of nothing but `null` brings the process down.
     for line in lines:
@@ -114,11 +134,11 @@ def _read(lines: Sequence[bytes], schema: pa.Schema) -> pa.Table:
     return rows.select(schema.names)
 
 
-def _split_fields(text: str) -> list[str]:
-    """Split at the commas that stand in no bracket."""
+def split_fields(text: str) -> list[str]:
+    """Split the fields of a struct's type: at the commas that stand in no bracket."""
     fields, depth, start = [], 0, 0
     for position, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
+        depth += (character in "(<") - (character in ")>")
         if character == "," and depth == 0:
             fields.append(text[start:position].strip())
             start = position + 1
