@@ -117,6 +117,17 @@ def write_row_groups(
     return rows
 
 
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    group: list[pa.RecordBatch] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(map(len, group)) >= _ROW_GROUP_ROWS or sum(each.nbytes for each in group) >= _ROW_GROUP_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
 def _read(lines: Sequence[bytes], schema: pa.Schema) -> pa.Table:
     # pyarrow's reader counts objects, not lines, and a text of nothing but `null` brings the process down.
     for line in lines:
