@@ -4,11 +4,16 @@ Region, credentials and endpoints come from where boto3 finds them: `AWS_REGION`
 `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_<SERVICE>` for an emulator.
 """
 
+import os
+from threading import Lock
 from typing import Any
 
 # Throttled and failed requests are tried again with growing, random pauses: half a minute in all.
 _ATTEMPTS = 8
 _CONNECT_SECONDS = 5
+
+# boto3 shares what it finds out, and not its care, between threads that make their clients at once.
+_MAKING = Lock()
 
 
 def client(service: str, *, read_seconds: float = 60, attempts: int = _ATTEMPTS, connections: int = 10) -> Any:
@@ -27,4 +32,12 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = _ATTEMPTS,
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=connections,
     )
-    return boto3.client(service, config=config)
+    with _MAKING:
+        return boto3.client(service, region_name=region(), config=config)
+
+
+def region() -> str | None:
+    """The region in force; None where none is set. boto3 itself passes AWS_REGION by."""
+    import boto3  # noqa: PLC0415 - as above
+
+    return os.environ.get("AWS_REGION") or boto3.Session().region_name
