@@ -1,4 +1,4 @@
-"""`./run lint`: ruff and mypy, as the tests run them first; and the page that is written from the code."""
+"""`./run lint`: ruff and mypy, as the tests run them first; and the files that are written from the code."""
 
 import subprocess
 import sys
@@ -11,13 +11,14 @@ CHECKS = (("ruff", "check", ".", "run"), ("ruff", "format", "--check", ".", "run
 
 
 @click.command()
-@click.option("--fix", is_flag=True, help="Mend and format what can be, write docs/tables.md, then check.")
+@click.option("--fix", is_flag=True, help="Mend and format what can be, write what is made of the code, then check.")
 def lint(fix: bool) -> None:
     """Run linters and type checks; exit status 1 when one has something to say."""
     if fix:
         run_tool("ruff", "check", "--fix", "--quiet", ".", "run")
         run_tool("ruff", "format", "--quiet", ".", "run")
         run_tool("clickstream_assets.documentation")
+        run_tool("clickstream_assets.templates")
     if not passes_checks():
         sys.exit(1)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from clickstream_assets.dashboard.data import SHOWN_TABLES
 from clickstream_assets.dashboard.panels import ACTIONS, PANELS, Kind, Panel
+from resources.catalog import partition_columns
+from streaming.domain.tables import Table
 
 SHEET = "overview"
 # QuickSight's grid has 36 columns; a tile takes six, so that six stand in a row.
@@ -17,10 +19,46 @@ TILE_SPAN = 6
 ROWS = {Kind.TILE: 4, Kind.TABLE: 16}
 PANEL_ROWS = 11
 MOST_BARS = 10
+# What maps need to know of columns, by their names.
+PLACES = {"country": "COUNTRY", "region": "STATE", "city": "CITY", "latitude": "LATITUDE", "longitude": "LONGITUDE"}
+COLUMN_TYPES = {"VARCHAR": "STRING", "BIGINT": "INTEGER", "DATE": "DATETIME", "TIMESTAMP": "DATETIME"}
 Definition = dict[str, Any]
 
 
-def definition(data_set_arns: Mapping[str, str]) -> Definition:
+def shown_tables() -> list[Table]:
+    """The tables that panels show, each once."""
+    return [SHOWN_TABLES[name] for name in dict.fromkeys(panel.table for panel in PANELS)]
+
+
+def data_set(table: Table, data_source_arn: Any, database: Any) -> Definition:
+    """A table as a data set that asks Athena whenever it is looked at, but for its identity and its owners.
+
+    Args:
+        data_source_arn, database: text, or what a template has in its place.
+    """
+    columns = (*table.columns, *partition_columns(table))
+    relation = {
+        "DataSourceArn": data_source_arn,
+        "Catalog": "AwsDataCatalog",
+        "Schema": database,
+        "Name": table.name,
+        "InputColumns": [{"Name": each.name, "Type": COLUMN_TYPES.get(each.type, "DECIMAL")} for each in columns],
+    }
+    roles = [
+        {"TagColumnOperation": {"ColumnName": each.name, "Tags": [{"ColumnGeographicRole": PLACES[each.name]}]}}
+        for each in columns
+        if each.name in PLACES
+    ]
+    logical: Definition = {"Alias": table.name, "Source": {"PhysicalTableId": "table"}}
+    return {
+        "Name": table.name,
+        "ImportMode": "DIRECT_QUERY",
+        "PhysicalTableMap": {"table": {"RelationalTable": relation}},
+        "LogicalTableMap": {"shown": logical | ({"DataTransforms": roles} if roles else {})},
+    }
+
+
+def definition(data_set_arns: Mapping[str, Any]) -> Definition:
     """The dashboard over data sets.
 
     Args:
@@ -29,10 +67,9 @@ def definition(data_set_arns: Mapping[str, str]) -> Definition:
     Raises:
         KeyError: a table that a panel shows has none.
     """
-    tables = dict.fromkeys(panel.table for panel in PANELS)
     return {
         "DataSetIdentifierDeclarations": [
-            {"Identifier": table, "DataSetArn": data_set_arns[table]} for table in tables
+            {"Identifier": table.name, "DataSetArn": data_set_arns[table.name]} for table in shown_tables()
         ],
         "Sheets": [
             {

@@ -3,11 +3,13 @@
 from typing import Any
 
 import botocore.session
+import pytest
 from botocore.validate import ParamValidator
 
 from clickstream_assets.dashboard.data import SHOWN_TABLES
 from clickstream_assets.dashboard.panels import PANELS
-from clickstream_assets.dashboard.quicksight import GRID_COLUMNS, definition
+from clickstream_assets.dashboard.quicksight import GRID_COLUMNS, data_set, definition, shown_tables
+from streaming.domain.tables import Table
 
 ARNS = {name: f"arn:aws:quicksight:eu-central-1:123456789012:dataset/{name}" for name in SHOWN_TABLES}
 DEFINITION = definition(ARNS)
@@ -24,14 +26,38 @@ def found(content: Any, key: str) -> list[Any]:
     return []
 
 
-def test_the_service_model_takes_it() -> None:
+def complaints(operation: str, **parameters: Any) -> str:
+    """What QuickSight's service model has against a request."""
     model = botocore.session.get_session().get_service_model("quicksight")
-    shape = model.operation_model("CreateDashboard").input_shape
-    report = ParamValidator().validate(
-        {"AwsAccountId": "123456789012", "DashboardId": "clickstream", "Name": "Clickstream", "Definition": DEFINITION},
-        shape,
-    )
-    assert report.generate_report() == ""
+    shape = model.operation_model(operation).input_shape
+    report: str = ParamValidator().validate({"AwsAccountId": "123456789012", **parameters}, shape).generate_report()
+    return report
+
+
+def test_the_service_model_takes_it() -> None:
+    assert complaints("CreateDashboard", DashboardId="clickstream", Name="Clickstream", Definition=DEFINITION) == ""
+    assert "Sheets" in complaints("CreateDashboard", DashboardId="c", Name="C", Definition={"Sheets": 1})
+
+
+@pytest.mark.parametrize("table", shown_tables(), ids=lambda table: table.name)
+def test_a_data_set_has_the_columns_that_panels_show(table: Table) -> None:
+    made = data_set(table, "arn:aws:quicksight:eu-central-1:123456789012:datasource/clickstream", "clickstream")
+    assert complaints("CreateDataSet", DataSetId=table.name, **made) == ""
+    types = {each["Name"]: each["Type"] for each in found(made, "InputColumns")[0]}
+    used = {each["ColumnName"] for each in found(DEFINITION, "Column") if each["DataSetIdentifier"] == table.name}
+    assert used <= types.keys()
+    assert types["date"] == "DATETIME"
+    assert {types[name] for name in table.column_names if name in ("events", "users", "viewers")} <= {"INTEGER"}
+
+
+def test_maps_know_what_places_are() -> None:
+    tagged = {
+        each["ColumnName"]: each
+        for table in shown_tables()
+        for each in found(data_set(table, "", ""), "TagColumnOperation")
+    }
+    assert tagged["region"]["Tags"] == [{"ColumnGeographicRole": "STATE"}]
+    assert {"city", "latitude", "longitude"} <= tagged.keys()
 
 
 def test_every_panel_is_a_visual_with_a_place_of_its_own() -> None:

@@ -1,0 +1,138 @@
+"""The nested stacks of `infra/` that are written from what is declared: the catalog's tables, QuickSight's dashboard.
+
+`python -m clickstream_assets.templates` writes them, and so does `./run lint --fix`. They are JSON, which
+CloudFormation takes as it takes YAML.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clickstream_assets.catalog import CATALOGUED
+from clickstream_assets.dashboard.quicksight import data_set, definition, shown_tables
+from resources.glue_tables import table_input
+from streaming.domain.tables import Table
+from streaming.settings import ROOT
+
+INFRA = ROOT / "infra"
+_ROOT_OF_LAKE = "s3://${LakeBucket}"
+_SOURCE = {"Fn::GetAtt": ["Source", "Arn"]}
+_ACCOUNT = {"Ref": "AWS::AccountId"}
+
+# What QuickSight calls the owner of each.
+_OWNS_SOURCE = (
+    "DescribeDataSource", "DescribeDataSourcePermissions", "PassDataSource", "UpdateDataSource", "DeleteDataSource",
+    "UpdateDataSourcePermissions",
+)  # fmt: skip
+_OWNS_SET = (
+    "DescribeDataSet", "DescribeDataSetPermissions", "PassDataSet", "DescribeIngestion", "ListIngestions",
+    "UpdateDataSet", "DeleteDataSet", "CreateIngestion", "CancelIngestion", "UpdateDataSetPermissions",
+)  # fmt: skip
+_OWNS_DASHBOARD = (
+    "DescribeDashboard", "ListDashboardVersions", "UpdateDashboardPermissions", "QueryDashboard", "UpdateDashboard",
+    "DeleteDashboard", "DescribeDashboardPermissions", "UpdateDashboardPublishedVersion",
+)  # fmt: skip
+
+
+def glue_tables() -> dict[str, Any]:
+    """The declared tables in the Glue Data Catalog."""
+    resources = {
+        _logical_id(table): {
+            "Type": "AWS::Glue::Table",
+            "Properties": {
+                "CatalogId": _ACCOUNT,
+                "DatabaseName": {"Ref": "Database"},
+                "TableInput": _in_bucket(table_input(table, _ROOT_OF_LAKE)),
+            },
+        }
+        for table in CATALOGUED
+    }
+    return _template("the declared tables in the Glue Data Catalog", ("Database", "LakeBucket"), resources)
+
+
+def dashboard() -> dict[str, Any]:
+    """QuickSight's data source, data sets and dashboard, which belong to one user or group of it."""
+    tables = shown_tables()
+    source = {
+        "Type": "AWS::QuickSight::DataSource",
+        "Properties": {
+            "AwsAccountId": _ACCOUNT,
+            "DataSourceId": {"Ref": "StackName"},
+            "Name": {"Ref": "StackName"},
+            "Type": "ATHENA",
+            "DataSourceParameters": {
+                "AthenaParameters": {"WorkGroup": {"Ref": "WorkGroup"}, "RoleArn": {"Ref": "RoleArn"}}
+            },
+            "Permissions": _owned(_OWNS_SOURCE),
+        },
+    }
+    data_sets = {
+        _logical_id(table): {
+            "Type": "AWS::QuickSight::DataSet",
+            "Properties": {
+                "AwsAccountId": _ACCOUNT,
+                "DataSetId": {"Fn::Sub": f"${{StackName}}-{table.name}"},
+                "Permissions": _owned(_OWNS_SET),
+                **data_set(table, _SOURCE, {"Ref": "Database"}),
+            },
+        }
+        for table in tables
+    }
+    page = {
+        "Type": "AWS::QuickSight::Dashboard",
+        "Properties": {
+            "AwsAccountId": _ACCOUNT,
+            "DashboardId": {"Ref": "StackName"},
+            "Name": {"Ref": "StackName"},
+            "Permissions": _owned(_OWNS_DASHBOARD),
+            "Definition": definition({t.name: {"Fn::GetAtt": [_logical_id(t), "Arn"]} for t in tables}),
+        },
+    }
+    return _template(
+        "the dashboard in QuickSight",
+        ("StackName", "Owner", "WorkGroup", "RoleArn", "Database"),
+        {"Source": source, **data_sets, "Dashboard": page},
+    )
+
+
+TEMPLATES = {"glue_tables.json": glue_tables, "dashboard.json": dashboard}
+
+
+def as_text(template: Mapping[str, Any]) -> str:
+    """A template as its file has it."""
+    return json.dumps(template, indent=1, ensure_ascii=False) + "\n"
+
+
+def _template(what: str, parameters: Sequence[str], resources: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": f"Clickstream: {what}. Written by ./run lint --fix from what the code declares; do not edit.",
+        "Parameters": {name: {"Type": "String"} for name in parameters},
+        "Resources": resources,
+    }
+
+
+def _logical_id(table: Table) -> str:
+    return table.name.title().replace("_", "")
+
+
+def _in_bucket(value: Any) -> Any:
+    """A value whose texts that name the lake's root have it filled in; what else looks like a variable is text."""
+    match value:
+        case dict():
+            return {key: _in_bucket(each) for key, each in value.items()}
+        case list():
+            return [_in_bucket(each) for each in value]
+        case str() if _ROOT_OF_LAKE in value:
+            return {"Fn::Sub": re.sub(r"\$\{(?!LakeBucket\})", "${!", value)}
+    return value
+
+
+def _owned(actions: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"Principal": {"Ref": "Owner"}, "Actions": [f"quicksight:{action}" for action in actions]}]
+
+
+if __name__ == "__main__":
+    for name, template in TEMPLATES.items():
+        (INFRA / name).write_text(as_text(template()))
