@@ -22,6 +22,7 @@ REDIS_FORM = "redis://host:port/number"
 MYSQL_FORM = "mysql://user:password@host:port/database"
 HTTP_FORM = "http://host:port"
 WEBHOOK_FORM = "https://host/path"
+SECRET_SCHEME = "secretsmanager"
 STACK_FORM = "[a-z][a-z0-9-]{1,26}[a-z0-9]"
 
 
@@ -120,9 +121,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         lake_bucket=text("CLICKSTREAM_LAKE_BUCKET", ""),
         start=_start(text("CLICKSTREAM_START", "")),
         stream=_one_of("CLICKSTREAM_STREAM", text("CLICKSTREAM_STREAM", native_stream), ("redis", "kinesis")),
-        redis_url=url("REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix"),
-        cache_redis_url=url("CACHE_REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix"),
-        mysql_url=url("MYSQL_URL", "", MYSQL_FORM, "mysql"),
+        redis_url=url("REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix", SECRET_SCHEME),
+        cache_redis_url=url("CACHE_REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix", SECRET_SCHEME),
+        mysql_url=url("MYSQL_URL", "", MYSQL_FORM, "mysql", SECRET_SCHEME),
         collector_url=url("COLLECTOR_URL", "http://127.0.0.1:8080", HTTP_FORM, "http", "https"),
         collector_host=text("COLLECTOR_HOST", "127.0.0.1"),
         collector_port=int(number("COLLECTOR_PORT", 8080, 1, 65_535)),
@@ -222,7 +223,8 @@ def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
         port_is_good = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    has_place = {"unix": bool(parts.path), "mysql": bool(parts.hostname and parts.path.strip("/"))}
+    has_path = bool(parts.path.strip("/"))
+    has_place = {"unix": has_path, SECRET_SCHEME: has_path, "mysql": bool(parts.hostname) and has_path}
     return parts.scheme in schemes and port_is_good and has_place.get(parts.scheme, bool(parts.hostname))
 
 

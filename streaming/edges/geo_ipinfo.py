@@ -15,6 +15,7 @@ import urllib3
 from streaming.domain.enrichment import Place
 from streaming.edges.breaker import CircuitBreaker
 from streaming.edges.geo import MissingPlace, unusable_address
+from streaming.edges.secrets import resolve
 
 __all__ = ["IpinfoGeo"]
 
@@ -31,7 +32,7 @@ class IpinfoGeo:
     """Asks ipinfo.io for the places of many addresses at once; only global addresses leave the house.
 
     Args:
-        token: the account's token.
+        token: the account's token, or a reference to the secret that holds it.
         deadline_seconds: what one call of `places` may take in all; what is not known by then is `LOOKUP_FAILED`.
         base_url: another way to the same API. Where requests go is decided by nothing else.
     """
@@ -41,7 +42,7 @@ class IpinfoGeo:
     def __init__(self, token: str, deadline_seconds: float = 0.5, base_url: str = _HOST) -> None:
         self._deadline_seconds = deadline_seconds
         self._url = f"{base_url}/batch"
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._token = token
         self._http = urllib3.PoolManager(timeout=deadline_seconds, retries=False, maxsize=4)
         # Deadlines of the sockets bound a single read only, so requests run aside and are waited for.
         self._requests = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ipinfo")
@@ -72,10 +73,13 @@ class IpinfoGeo:
         return places
 
     def _request(self, ips: list[str], until: float) -> dict[str, Place | MissingPlace]:
+        headers = {"Authorization": f"Bearer {resolve(self._token)}", "Content-Type": "application/json"}
         response = self._http.request(
-            "POST", self._url, body=json.dumps(ips), headers=self._headers, preload_content=False, redirect=False
+            "POST", self._url, body=json.dumps(ips), headers=headers, preload_content=False, redirect=False
         )
         try:
+            if response.status in (401, 403):
+                resolve(self._token, anew=True)  # for the next request
             if response.status == 429:
                 self._breaker.open_for(_retry_after(response.headers.get("Retry-After")))
             if response.status != 200:

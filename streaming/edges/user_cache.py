@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from streaming.domain.timestamps import format_timestamp, parse_timestamp
+from streaming.edges.redis_client import redis_client
 
 __all__ = ["Cached", "CachedPlace", "LastAccess", "UserCache"]
 
@@ -132,7 +133,7 @@ class UserCache:
     """Reads and writes the cache; any call raises `redis.RedisError` when Redis cannot do it in `timeout_seconds`."""
 
     def __init__(self, url: str, timeout_seconds: float = 0.5) -> None:
-        self._redis = redis.Redis.from_url(
+        self._redis = redis_client(
             url,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=timeout_seconds,

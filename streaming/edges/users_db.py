@@ -1,20 +1,22 @@
 """The shop's customers in MySQL (MariaDB locally, Aurora on AWS): who a user_id is."""
 
-from collections.abc import Collection, Iterator
+import ssl
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
-from pymysql.constants import FIELD_TYPE
+from pymysql.constants import ER, FIELD_TYPE
 from pymysql.converters import conversions
 from pymysql.cursors import Cursor
 
+from streaming.edges.secrets import SecretError, is_reference, resolve
 from streaming.settings import ROOT
 
-__all__ = ["Customer", "UsersDb", "migrate"]
+__all__ = ["Customer", "UsersDb", "connect", "migrate"]
 
 _BEGINNING = datetime(1970, 1, 2, tzinfo=UTC)
 # A row carries the time of its statement but is seen only after its commit, so a refresh looks back this far.
@@ -40,7 +42,10 @@ class UsersDb:
     """
 
     def __init__(self, url: str, connect_seconds: float = 3, read_seconds: float = 30) -> None:
-        self._options = _connection_options(url) | {
+        if not is_reference(url):
+            _connection_options(url)
+        self._url = url
+        self._timeouts = {
             "connect_timeout": connect_seconds,
             "read_timeout": read_seconds,
             "write_timeout": read_seconds,
@@ -108,14 +113,35 @@ class UsersDb:
             return customer_id or int(cursor.lastrowid)
 
     def _connect(self) -> closing["pymysql.Connection[Cursor]"]:
-        return closing(pymysql.connect(**self._options))
+        return closing(connect(self._url, **self._timeouts))
+
+
+def connect(url: str, **options: Any) -> "pymysql.Connection[Cursor]":
+    """Connect to the server at a URL, or where a secret says, which is read anew when the server refuses it.
+
+    In the URL's query: `ssl_ca=FILE` for TLS that verifies the server's certificate and name by this authority,
+    `ssl_mode=VERIFY_IDENTITY` by those that the system knows; `ssl_mode=REQUIRED` encrypts and verifies neither.
+
+    Raises:
+        ValueError: the URL is not `mysql://user:password@host:port/database`.
+        OSError: `ssl_ca` is no file of certificates.
+        pymysql.MySQLError: it cannot be reached or refuses, or the secret cannot be read.
+    """
+    try:
+        try:
+            return pymysql.connect(**_connection_options(resolve(url, "mysql")) | options)
+        except pymysql.OperationalError as error:
+            if error.args[0] != ER.ACCESS_DENIED_ERROR or not is_reference(url):
+                raise
+            return pymysql.connect(**_connection_options(resolve(url, "mysql", anew=True)) | options)
+    except SecretError as error:
+        raise pymysql.OperationalError(str(error)) from error
 
 
 def migrate(mysql_url: str) -> None:
     """Create the database, its schema and, in an empty table, the demo customers. Safe to repeat."""
-    options = _connection_options(mysql_url)
-    database = options.pop("database")
-    with closing(pymysql.connect(**options)) as connection, connection.cursor() as cursor:
+    database = _connection_options(resolve(mysql_url, "mysql"))["database"]
+    with closing(connect(mysql_url, database=None)) as connection, connection.cursor() as cursor:
         quoted = "`" + database.replace("`", "``") + "`"
         cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET utf8mb4")
         connection.select_db(database)
@@ -142,7 +168,23 @@ def _connection_options(url: str) -> dict[str, Any]:
         "charset": "utf8mb4",
         "conv": {**conversions, FIELD_TYPE.TIMESTAMP: datetime.fromisoformat},  # a quarter of what a scan takes
         "init_command": "SET time_zone = '+00:00'",
+        **_tls_options(dict(parse_qsl(parts.query))),
     }
+
+
+def _tls_options(parameters: Mapping[str, str]) -> dict[str, ssl.SSLContext]:
+    match parameters:
+        case {"ssl_ca": file}:
+            return {"ssl": ssl.create_default_context(cafile=file)}
+        case {"ssl_mode": "VERIFY_IDENTITY"}:
+            return {"ssl": ssl.create_default_context()}
+        case {"ssl_mode": "REQUIRED"}:
+            unverified = ssl.create_default_context()
+            unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+            return {"ssl": unverified}
+    if parameters:
+        raise ValueError("MYSQL_URL takes ssl_ca=FILE, ssl_mode=VERIFY_IDENTITY or ssl_mode=REQUIRED after its ?")
+    return {}
 
 
 def _is_customer_id(user_id: str) -> bool:

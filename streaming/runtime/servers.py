@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pymysql
 import redis
 
 from streaming.edges.event_stream import StreamUnavailable
+from streaming.edges.redis_client import redis_client
 from streaming.edges.redis_stream import verify_stream_server
+from streaming.edges.users_db import connect
 from streaming.runtime.supervisor import Service, SupervisorError
 
 LOOPBACK = "127.0.0.1"
@@ -119,7 +120,7 @@ def verify_cache(url: str) -> None:
         SupervisorError: it does not answer, or evicts.
     """
     try:
-        with redis.Redis.from_url(url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS) as client:
+        with redis_client(url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS) as client:
             policy = client.info("memory")["maxmemory_policy"]
     except redis.RedisError as error:
         raise SupervisorError(f"CACHE_REDIS_URL names a server that does not answer: {error}") from error
@@ -140,7 +141,7 @@ def mariadb_service(data: Path, port: int, say: Callable[[str], None]) -> Servic
         "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--performance-schema=OFF",
         f"--secure-file-priv={data}",
     ]  # fmt: skip
-    url = f"mysql://root@{LOOPBACK}:{port}/"
+    url = f"mysql://root@{LOOPBACK}:{port}/mysql"
     return Service("mariadb", command, ready=lambda: _mysql_answers(url), ready_seconds=120, grace_seconds=30)
 
 
@@ -219,12 +220,8 @@ def _redis_answers(port: int) -> bool:
 
 
 def _mysql_answers(url: str) -> bool:
-    parts = urlsplit(url)
     try:
-        pymysql.connect(
-            host=parts.hostname, port=parts.port or 3306, user=unquote(parts.username or "root"),
-            password=unquote(parts.password or ""), connect_timeout=int(PROBE_SECONDS),
-        ).close()  # fmt: skip
+        connect(url, database=None, connect_timeout=int(PROBE_SECONDS)).close()
     except pymysql.OperationalError:
         return False
     return True

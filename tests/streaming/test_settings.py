@@ -31,12 +31,17 @@ def test_every_setting_is_documented_and_every_documented_one_is_read() -> None:
         ("REDIS_URL", "redis://localhost:port"),
         ("CACHE_REDIS_URL", "http://localhost"),
         ("MYSQL_URL", "mysql://localhost"),
+        ("MYSQL_URL", "secretsmanager:"),
         ("DAGSTER_URL", "localhost:3000"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=name):
         load_settings({name: value})
+
+
+def test_an_address_may_be_that_of_a_secret_which_is_not_read_yet() -> None:
+    assert load_settings({"MYSQL_URL": "secretsmanager:shop/mysql#url"}).mysql_url == "secretsmanager:shop/mysql#url"
 
 
 def test_the_environment_wins_over_what_runs_and_that_over_the_default(tmp_path: Path) -> None:

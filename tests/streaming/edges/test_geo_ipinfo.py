@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +18,27 @@ RIVERSIDE_PLACE = Place("US", "California", "Riverside", 33.9764, -117.3341)
 def test_places_come_from_one_authorised_request(ipinfo: StubIpinfo) -> None:
     assert IpinfoGeo("secret", base_url=ipinfo.url).places([RIVERSIDE]) == {RIVERSIDE: RIVERSIDE_PLACE}
     assert ipinfo.requests == [("/batch", "Bearer secret", [RIVERSIDE])]
+
+
+def test_a_token_that_is_refused_is_read_anew(ipinfo: StubIpinfo, put_secret: Callable[[str, str], None]) -> None:
+    put_secret("ipinfo", "old")
+    geo = IpinfoGeo("secretsmanager:ipinfo", deadline_seconds=5, base_url=ipinfo.url)
+    assert geo.places([RIVERSIDE]) == {RIVERSIDE: RIVERSIDE_PLACE}
+    ipinfo.answer = lambda request: request.reply(
+        200 if request.headers["Authorization"] == "Bearer new" else 403, ANSWER
+    )
+    put_secret("ipinfo", "new")
+    assert geo.places([RIVERSIDE]) == {RIVERSIDE: MissingPlace.LOOKUP_FAILED}
+    assert geo.places([RIVERSIDE]) == {RIVERSIDE: RIVERSIDE_PLACE}
+
+
+def test_a_token_that_cannot_be_read_costs_places_only(
+    ipinfo: StubIpinfo, put_secret: Callable[[str, str], None]
+) -> None:
+    put_secret("another", "token")
+    geo = IpinfoGeo("secretsmanager:ipinfo", deadline_seconds=5, base_url=ipinfo.url)
+    assert geo.places([RIVERSIDE]) == {RIVERSIDE: MissingPlace.LOOKUP_FAILED}
+    assert ipinfo.requests == []
 
 
 def test_only_global_addresses_leave_the_house(ipinfo: StubIpinfo) -> None:
