@@ -1,0 +1,158 @@
+"""Statements of `sql/` in Redshift's dialect: parameters bound, tables of the lake by partition, wrapped in UNLOAD.
+
+The Data API has no parameters inside the SELECT that UNLOAD quotes, so they become literals: of moments, days and whole
+numbers alone, which can hold no SQL. Names come from the declared schema, places from the lake.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import sqlglot
+from sqlglot import ErrorLevel, TokenType, exp
+from sqlglot.dialects.redshift import Redshift
+
+from resources.warehouse import Source, Sources, quoted
+from streaming.domain.tables import Table
+
+# The schema of Redshift that shows the lake's database in the Glue Data Catalog.
+SCHEMA = "lake"
+MOST_BYTES = 100_000
+HOUR = timedelta(hours=1)
+
+_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?:[A-Za-z0-9_=.+-]+/)+")
+# As `warehouse.FORMULA`, after a `,` put in front, which a begin of text is as good as. No backslash, which the literal
+# in UNLOAD may read once more, and characters of several bytes as alternatives: POSIX brackets may take single bytes.
+_SEPARATORS = """,;|"\t\r\n"""
+_FORMULA = f"""([{_SEPARATORS}] *)([=+@'-]|＝|＋|－|＠)"""
+
+
+class RedshiftWithoutBackslashes(Redshift):
+    """Redshift's dialect with quotes in literals doubled, as standard SQL has it and Redshift takes it as well."""
+
+    class Tokenizer(Redshift.Tokenizer):
+        STRING_ESCAPES = ["'"]  # noqa: RUF012  as sqlglot declares it
+
+
+def bind(statement: str, parameters: Sequence[Any]) -> str:
+    """A statement with its `?`, in their order, replaced by literals.
+
+    Raises:
+        TypeError: a parameter is no moment, day or whole number.
+        ValueError: there are more or fewer parameters than `?`.
+    """
+    places = [
+        token for token in sqlglot.tokenize(statement, read="duckdb") if token.token_type is TokenType.PLACEHOLDER
+    ]
+    for place, value in reversed(list(zip(places, parameters, strict=True))):
+        statement = f"{statement[: place.start]}{_literal(value)}{statement[place.end + 1 :]}"
+    return statement
+
+
+def answer(statement: str, parameters: Sequence[Any], sources: Sources, table: Table) -> str:
+    """A SELECT of `sql/` as Redshift runs it over the lake: the table's columns, text without formulas.
+
+    Raises:
+        ValueError: it selects other columns than the table's.
+        sqlglot.errors.SqlglotError: it is not SQL, or Redshift has no way to say it.
+    """
+    select = sqlglot.parse_one(bind(statement, parameters), read="duckdb")
+    if not isinstance(select, exp.Select) or tuple(select.named_selects) != table.column_names:
+        raise ValueError(f"the statement of {table.name} selects other columns than {', '.join(table.column_names)}")
+    for found in list(select.find_all(exp.Table)):
+        if found.name in sources and not found.db:
+            _read_partitions(found, sources[found.name])
+    for interval in list(select.find_all(exp.Extract)):
+        _count_days(interval)
+    for column, expression in zip(table.columns, list(select.selects), strict=True):
+        if column.type == "VARCHAR":
+            expression.replace(exp.alias_(_without_formulas(expression.unalias()), column.name))
+    return select.sql(
+        RedshiftWithoutBackslashes, identify=True, comments=False, pretty=True, unsupported_level=ErrorLevel.RAISE
+    )
+
+
+def unload(select: str, prefix: str) -> str:
+    """UNLOAD as in the article, to a prefix that holds nothing yet: nothing is overwritten, and nothing stale stays.
+
+    Raises:
+        ValueError: the prefix is no folder of a bucket, or the SELECT holds a backslash.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(f"{prefix!r} is no folder of a bucket")
+    if "\\" in select:
+        raise ValueError("UNLOAD's literal may read a backslash in another way than the SELECT in it")
+    return f"""UNLOAD ({quoted(select)})
+TO {quoted(prefix)}
+IAM_ROLE default
+CSV
+DELIMITER AS '|'
+HEADER
+PARALLEL OFF
+ENCRYPTED AUTO
+MANIFEST VERBOSE"""
+
+
+def neutralised(text: str) -> str:
+    """What Redshift makes of a text column, as an expression on a string literal; `=1` becomes `'=1`."""
+    return _without_formulas(exp.Literal.string(text)).sql(RedshiftWithoutBackslashes)
+
+
+def _literal(value: object) -> str:
+    if type(value) is datetime:
+        naive = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        return f"TIMESTAMP '{naive.isoformat(' ')}'"
+    if type(value) is date:
+        return f"DATE '{value.isoformat()}'"
+    if type(value) is int:
+        return str(value)
+    raise TypeError(f"a statement's parameters are moments, days and whole numbers, not {type(value).__name__}")
+
+
+def _read_partitions(found: exp.Table, source: Source) -> None:
+    """Have a table of a statement be the lake's, of the partitions of its source and no others."""
+    alias = found.alias_or_name
+    found.set("db", exp.to_identifier(SCHEMA))
+    condition = exp.and_(*_conditions(source, alias))
+    match found.parent:
+        case exp.Join(args={"on": exp.Expression() as on}) as join:
+            join.set("on", exp.and_(on, condition))
+        case _:
+            found.parent_select.where(condition, copy=False)
+
+
+def _conditions(source: Source, alias: str) -> Iterator[exp.Expression]:
+    """A condition for each column of the partition that tells partitions apart, so that Spectrum leaves files alone."""
+    if source.partitions is None:
+        yield exp.false()
+        return
+    first, last = source.partitions
+    if not isinstance(first, datetime):
+        yield exp.column("date", alias).between(*(exp.cast(day.isoformat(), "DATE") for day in (first, last)))
+        return
+    hours = [first + number * HOUR for number in range((last - first) // HOUR + 1)]
+    for name in ("year", "month", "day", "hour"):
+        yield _is_one_of(exp.column(name, alias), sorted({getattr(hour, name) for hour in hours}))
+
+
+def _is_one_of(column: exp.Column, values: Sequence[int]) -> exp.Expression:
+    has_gaps = values[-1] - values[0] >= len(values)
+    return column.isin(*values) if has_gaps else column.between(values[0], values[-1])
+
+
+def _count_days(extract: exp.Extract) -> None:
+    """Have `EXTRACT(DAY FROM a - b)` be DATEDIFF: Redshift documents no EXTRACT from what a difference is."""
+    if isinstance(extract.expression, exp.Sub):
+        days = exp.DateDiff(this=extract.expression.left, expression=extract.expression.right, unit=extract.this)
+        extract.replace(days)
+
+
+def _without_formulas(text: exp.Expression) -> exp.Expression:
+    fenced = exp.DPipe(this=exp.Literal.string(","), expression=text.copy())
+    pattern, replacement = exp.Literal.string(_FORMULA), exp.Literal.string("$1'$2")
+    return exp.func(
+        "SUBSTRING",
+        exp.Anonymous(this="REGEXP_REPLACE", expressions=[fenced, pattern, replacement]),
+        exp.Literal.number(2),
+    )
