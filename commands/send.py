@@ -16,7 +16,7 @@ from rich.table import Table
 
 from streaming.domain.timestamps import parse_timestamp
 from streaming.edges.event_stream import EVENTS
-from streaming.edges.redis_stream import open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.traffic import CollectorUnreachable, SendOptions, SendResult
 from streaming.runtime.traffic import send as send_traffic
 from streaming.settings import SettingError, load_settings

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streaming.edges.event_stream import EVENTS
-from streaming.edges.redis_stream import open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.health.alerts import Alert, active_alerts, named_hours
 from streaming.runtime.health.ledger import RECENT_HOURS, STATES, Recent, share
 from streaming.runtime.health.report import (
@@ -137,12 +137,15 @@ def records_behind(settings: Settings) -> int:
     """Records that some consumer of a stream has not done with.
 
     Raises:
+        SettingError: the stream is one that does not count.
         StreamUnavailable: the stream does not answer.
     """
+    if settings.stream != "redis":
+        raise SettingError(f"CLICKSTREAM_STREAM: {settings.stream} does not count the records that wait")
     behind = 0
     for name, consumer in CONSUMERS:
         with closing(open_event_stream(settings, name)) as stream:
-            behind += sum(shard.records for shard in stream.backlog(consumer).values())
+            behind += sum(shard.records or 0 for shard in stream.backlog(consumer).values())
     return behind
 
 
@@ -238,7 +241,12 @@ def _figures(report: Report) -> Table:
 
 
 def _ingest(stream: StreamHealth | None, refused: Mapping[str, float] | None) -> str:
-    accepted = f"{stream.accepted_per_second:,.1f} accepted/s" if stream else "the stream does not answer"
+    if stream is None:
+        accepted = "the stream does not answer"
+    elif stream.accepted_per_second is None:
+        accepted = "the stream does not count"
+    else:
+        accepted = f"{stream.accepted_per_second:,.1f} accepted/s"
     if refused is None:
         return f"{accepted}; the collector does not answer"
     by_type = ", ".join(f"{type_} {rate:,.1f}" for type_, rate in refused.items() if rate)
@@ -265,7 +273,7 @@ def _backlog(backlog: Iterable[ShardBacklog]) -> Table:
         shards = list(rows)
         table.add_row(
             f"{consumer} of {stream}",
-            " ".join(f"{shard.records:,}" for shard in shards),
+            " ".join("?" if shard.records is None else f"{shard.records:,}" for shard in shards),
             " ".join(f"{shard.oldest_age_seconds:,.0f}" for shard in shards),
             f"{sum(shard.lost_records + shard.trimmed_unread for shard in shards):,}",
         )

@@ -15,7 +15,7 @@ import redis
 
 from commands.platform import dagster_environment
 from streaming.edges.event_stream import EventStream, StreamUnavailable
-from streaming.edges.redis_stream import open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.health.report import CONSUMERS
 from streaming.runtime.supervisor import running_processes, running_system
 from streaming.settings import ROOT, Settings

@@ -1,9 +1,8 @@
-"""The event stream on Redis Streams: one stream key a shard, one hash of lease and checkpoint a shard and consumer.
+"""The event stream on Redis Streams: one stream key a shard, beside the leases and checkpoints of its consumers.
 
     <name>:shards             set of the shards that ever got a record
     <name>:<shard>            the stream; entry id `<ms>-<ordinal>`
-    <name>:<shard>:<consumer> hash {owner, epoch, expires, sequence_number, caught_up_to, lost_records, lost_at},
-                              times in ms
+    <name>:<shard>:<consumer> the consumer's lease and checkpoint, see `shard_leases`
 
 An ordinal counts the records of its shard and never starts again (Redis keeps a stream's last id when it is trimmed
 to nothing), so the difference of two is a number of records. The ms of an id is the server's clock, never behind an
@@ -11,52 +10,46 @@ earlier id, and never behind what delivery has declared itself caught up to: a c
 records into an hour that is sealed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import md5
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
 
 from streaming.edges.event_stream import (
+    DELIVERY,
     MAX_PUT_RECORDS,
     SERVICE_UNAVAILABLE,
     STREAM_FULL,
-    LeaseLost,
+    Backlog,
+    Checkpoint,
+    Intake,
     PutResult,
     ShardBatch,
     StreamRecord,
-    StreamUnavailable,
 )
-from streaming.settings import SettingError, Settings
+from streaming.edges.shard_leases import (
+    CLOCK,
+    ShardLease,
+    ShardLeases,
+    connect,
+    moment,
+    unavailable_on_redis_error,
+)
+from streaming.settings import SettingError
 
-DELIVERY = "delivery"
-
-_TIMEOUT_SECONDS = 1.5
 _MAX_WAIT_SECONDS = 1.0
 _MAX_READ_BYTES = 4_000_000
 _LARGE_RECORD_BYTES = 65_536
 # Above this share of maxmemory, what is delivered is trimmed without regard to the retention.
 _MEMORY_PRESSURE = 0.7
-_EPOCH = datetime.fromtimestamp(0, UTC)
-
-_CLOCK = """
-redis.replicate_commands()
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function integer(number) return string.format('%.0f', number) end
-"""
 
 # KEYS: stream, delivery's state, set of shards. ARGV: shard, most undelivered records, then key and data of each.
 # A batch goes in whole or not at all: what is refused is sent again, and half of it would come twice.
 _PUT = (
-    _CLOCK
+    CLOCK
     + """
 local ordinal = 0
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -84,74 +77,6 @@ return {integer(now), ordinal + 1}
 """
 )
 
-# Redis refuses a script's first write when it is out of memory, unless that write can only free some. Progress must be
-# recorded all the same, for progress is what frees the memory: so each of these begins by deleting a field that is not.
-_UNLESS_OUT_OF_MEMORY = "redis.call('HDEL', KEYS[1], '')"
-
-# KEYS: state. ARGV: owner, ttl in ms.
-_ACQUIRE = (
-    _CLOCK
-    + f"""
-local state = redis.call(
-  'HMGET', KEYS[1], 'owner', 'expires', 'epoch', 'sequence_number', 'caught_up_to', 'lost_records'
-)
-if state[1] and state[1] ~= ARGV[1] and tonumber(state[2]) > now then
-  return false
-end
-{_UNLESS_OUT_OF_MEMORY}
-local epoch = (tonumber(state[3]) or 0) + 1
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'epoch', epoch, 'expires', integer(now + ARGV[2]))
-return {{epoch, state[4], state[5], state[6]}}
-"""
-)
-
-# KEYS: state. ARGV: owner, epoch, ttl in ms, then what to set.
-_PROGRESS = (
-    _CLOCK
-    + f"""
-local state = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
-if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then
-  return 0
-end
-{_UNLESS_OUT_OF_MEMORY}
-redis.call('HSET', KEYS[1], 'expires', integer(now + ARGV[3]), unpack(ARGV, 4))
-return 1
-"""
-)
-
-
-class Checkpoint(NamedTuple):
-    """How far a consumer is in a shard: each record that arrived before `caught_up_to` is done. None: nothing yet."""
-
-    sequence_number: str | None
-    caught_up_to: datetime | None
-
-
-class Backlog(NamedTuple):
-    """What a consumer has before it in a shard: records, the age of the oldest in seconds, and how many of them are
-    no longer on the stream (only consumers other than delivery can lose any; they are repaired from raw).
-
-    `lost_records` are those it has passed over so far because they were no longer there, `lost_at` is when it last did.
-    """
-
-    records: int
-    oldest_age_seconds: float
-    trimmed_unread: int
-    lost_records: int
-    lost_at: datetime | None
-
-
-class Intake(NamedTuple):
-    """What a shard has taken in: records ever, and of late."""
-
-    records: int
-    recent_records: int
-
-
-def open_event_stream(settings: Settings, name: str) -> "RedisEventStream":
-    """The event stream `name` as the settings have it. Connects when it is first used."""
-    return RedisEventStream(settings.redis_url, name, settings.shards, settings.stream_backlog)
-
 
 def verify_stream_server(url: str) -> None:
     """Refuse a Redis that could lose acknowledged records.
@@ -160,7 +85,7 @@ def verify_stream_server(url: str) -> None:
         SettingError: it is too old, keeps no append-only file, or evicts keys.
         StreamUnavailable: it does not answer.
     """
-    with _connect(url) as redis, _unavailable_on_redis_error():
+    with connect(url) as redis, unavailable_on_redis_error():
         info: dict[str, Any] = redis.info("everything")
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < (6, 2):
         raise SettingError(f"REDIS_URL: the event stream needs Redis 6.2 or later, this is {info['redis_version']}")
@@ -176,7 +101,7 @@ def verify_stream_server(url: str) -> None:
 
 
 class RedisEventStream:
-    """An `EventStream`, and the leases, checkpoints and trimming that Kinesis's own consumers need not bring.
+    """A `LeasedStream`, with the trimming that Kinesis does by itself.
 
     `backlog` is the most records that may wait for delivery; each shard takes an equal share of it.
     Safe to use from many threads.
@@ -187,20 +112,18 @@ class RedisEventStream:
         self._shards = [f"shardId-{index:012d}" for index in range(shards)]
         self._share = -(-backlog // shards)
         self._largest: dict[str, int] = {}
-        self._redis = _connect(url)
+        self._redis = connect(url)
+        self._leases = ShardLeases(self._redis, name)
         self._redis.set_response_callback("XRANGE", _entries)
         self._put = self._redis.register_script(_PUT)
-        self._acquire = self._redis.register_script(_ACQUIRE)
-        self._progress = self._redis.register_script(_PROGRESS)
 
     @property
     def shard_limit(self) -> int:
-        """How many records of one shard may wait for delivery before it refuses more."""
         return self._share
 
     def list_shards(self) -> list[str]:
         """The shards that puts go to, and those of an earlier number of shards that may still hold records."""
-        with _unavailable_on_redis_error():
+        with unavailable_on_redis_error():
             known: Any = self._redis.smembers(self._key("shards"))
         return sorted({*self._shards, *(shard.decode() for shard in known)})
 
@@ -223,7 +146,7 @@ class RedisEventStream:
         return results
 
     def get_records(self, shard: str, after: str | None, limit: int, wait_seconds: float = 0) -> ShardBatch:
-        with _unavailable_on_redis_error():
+        with unavailable_on_redis_error():
             batch = self._read(shard, after, limit)
             if not batch.records and wait_seconds > 0:
                 block = max(1, round(min(wait_seconds, _MAX_WAIT_SECONDS) * 1000))
@@ -231,32 +154,14 @@ class RedisEventStream:
                 batch = self._read(shard, after, limit)
         return batch
 
-    def acquire(self, shard: str, consumer: str, owner: str, ttl_seconds: float) -> "ShardLease | None":
-        """Take the lease on a shard, under a new epoch; None while another owner holds it.
-
-        Raises:
-            StreamUnavailable: the server does not answer.
-        """
-        ttl = round(ttl_seconds * 1000)
-        with _unavailable_on_redis_error():
-            taken = self._acquire(keys=[self._key(shard, consumer)], args=[owner, ttl])
-        if taken is None:
-            return None
-        epoch, sequence_number, caught_up_to, lost = taken
-        start = _checkpoint(sequence_number, caught_up_to)
-        return ShardLease(self, shard, consumer, owner, epoch, ttl, start, int(lost or 0))
+    def acquire(self, shard: str, consumer: str, owner: str, ttl_seconds: float) -> ShardLease | None:
+        return self._leases.acquire(shard, consumer, owner, ttl_seconds)
 
     def checkpoints(self, consumer: str = DELIVERY) -> dict[str, Checkpoint]:
-        """How far `consumer` is in every shard, by shard.
+        return self._leases.checkpoints(self.list_shards(), consumer)
 
-        Raises:
-            StreamUnavailable: the server does not answer.
-        """
-        shards = self.list_shards()
-        with _unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
-            for shard in shards:
-                pipe.hmget(self._key(shard, consumer), "sequence_number", "caught_up_to")
-            return {shard: _checkpoint(*state) for shard, state in zip(shards, pipe.execute(), strict=True)}
+    def undelivered(self) -> int:
+        return sum(before.records or 0 for before in self.backlog().values())
 
     def backlog(self, consumer: str = DELIVERY) -> dict[str, Backlog]:
         """What `consumer` has before it in every shard, by shard.
@@ -265,7 +170,7 @@ class RedisEventStream:
             StreamUnavailable: the server does not answer.
         """
         checkpoints = self.checkpoints(consumer)
-        with _unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
+        with unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
             for shard, checkpoint in checkpoints.items():
                 pipe.time()
                 pipe.xinfo_stream(self._key(shard))
@@ -284,7 +189,7 @@ class RedisEventStream:
             StreamUnavailable: the server does not answer.
         """
         shards = self.list_shards()
-        with _unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
+        with unavailable_on_redis_error(), self._redis.pipeline(transaction=False) as pipe:
             now, microseconds = self._redis.time()
             since = round((now + microseconds / 1_000_000 - seconds) * 1000)
             for shard in shards:
@@ -302,7 +207,7 @@ class RedisEventStream:
         Raises:
             StreamUnavailable: the server does not answer.
         """
-        with _unavailable_on_redis_error():
+        with unavailable_on_redis_error():
             delivered: Any = self._redis.hget(self._key(shard, DELIVERY), "sequence_number")
             if not delivered:
                 return 0
@@ -320,23 +225,7 @@ class RedisEventStream:
         return trimmed
 
     def close(self) -> None:
-        """Close the connections."""
         self._redis.close()
-
-    def progress(self, lease: "ShardLease", changes: Sequence[str | int]) -> None:
-        """Record what `lease` has to record, and prolong it.
-
-        Raises:
-            LeaseLost: the shard has another owner or epoch.
-            StreamUnavailable: the server does not answer.
-        """
-        with _unavailable_on_redis_error():
-            held = self._progress(
-                keys=[self._key(lease.shard, lease.consumer)],
-                args=[lease.owner, lease.epoch, lease.ttl_milliseconds, *changes],
-            )
-        if not held:
-            raise LeaseLost(f"{self.name} {lease.shard}: {lease.consumer} has another owner than epoch {lease.epoch}")
 
     def _key(self, *parts: str) -> str:
         return ":".join((self.name, *parts))
@@ -369,106 +258,14 @@ class RedisEventStream:
             (seconds, microseconds), records = pipe.execute()
         if records:
             self._largest[shard] = max(1, *(len(record.data) for record in records))
+        lost = _ordinal(records[0].sequence_number) - _ordinal(after) - 1 if records else 0
         if len(records) == limit:
-            return ShardBatch(records, records[-1].arrival)
-        return ShardBatch(records, _moment(seconds * 1000 + microseconds // 1000))
+            return ShardBatch(records, records[-1].arrival, lost)
+        return ShardBatch(records, moment(seconds * 1000 + microseconds // 1000), lost)
 
     def _short_of_memory(self) -> bool:
         memory: dict[str, Any] = self._redis.info("memory")
         return bool(0 < memory["maxmemory"] * _MEMORY_PRESSURE < memory["used_memory"])
-
-
-@dataclass(eq=False)
-class ShardLease:
-    """The right to work on one shard for one consumer, until another owner takes it under a later epoch.
-
-    What a lease writes is refused once its epoch is stale, however late it is tried: a worker that was thought dead
-    cannot move a checkpoint. `start` is the checkpoint it began from, `lost_records` what the consumer ever lost.
-    """
-
-    stream: RedisEventStream
-    shard: str
-    consumer: str
-    owner: str
-    epoch: int
-    ttl_milliseconds: int
-    start: Checkpoint
-    lost_records: int
-    lost: bool = field(default=False, init=False)
-
-    def renew(self) -> None:
-        """Prolong the lease.
-
-        Raises:
-            LeaseLost, StreamUnavailable
-        """
-        self._record()
-
-    def checkpoint(self, sequence_number: str | None, caught_up_to: datetime, lost: int = 0) -> None:
-        """Record that everything up to `sequence_number` is done, as is all that arrived before `caught_up_to`.
-
-        `lost` is how many records before it were trimmed before they could be read.
-
-        Raises:
-            LeaseLost, StreamUnavailable
-        """
-        changes: list[str | int] = [
-            "sequence_number",
-            sequence_number or "",
-            "caught_up_to",
-            _milliseconds(caught_up_to),
-        ]
-        if lost:
-            self.lost_records += lost
-            changes += ["lost_records", self.lost_records, "lost_at", _milliseconds(datetime.now(UTC))]
-        self._record(*changes)
-
-    def release(self) -> None:
-        """Give the shard up, so that another owner need not wait for the lease to run out.
-
-        Raises:
-            LeaseLost, StreamUnavailable
-        """
-        self._record("expires", 0)
-
-    def _record(self, *changes: str | int) -> None:
-        try:
-            self.stream.progress(self, changes)
-        except LeaseLost:
-            self.lost = True
-            raise
-
-
-def _connect(url: str) -> Redis:
-    return Redis.from_url(
-        url,
-        protocol=2,
-        driver_info=None,
-        socket_timeout=_TIMEOUT_SECONDS,
-        socket_connect_timeout=_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-@contextmanager
-def _unavailable_on_redis_error() -> Iterator[None]:
-    try:
-        yield
-    except RedisError as error:
-        raise StreamUnavailable(f"the event stream's Redis: {error}") from error
-
-
-def records_between(after: str | None, last: str) -> int:
-    """How many records of a shard lie behind `after` (None: from its first), up to and with `last`."""
-    return _ordinal(last) - _ordinal(after)
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _behind(sequence_number: str | None) -> str:
@@ -508,16 +305,10 @@ def _put_result(reply: Any, position: int) -> PutResult:
     return PutResult(_sequence_number(int(milliseconds), first + position), None)
 
 
-def _checkpoint(sequence_number: bytes | None, caught_up_to: bytes | None) -> Checkpoint:
-    return Checkpoint(
-        sequence_number.decode() if sequence_number else None, _moment(int(caught_up_to)) if caught_up_to else None
-    )
-
-
 def _backlog(after: str | None, time: Any, stream: Any, oldest: Any, lost: Any) -> Backlog:
     if isinstance(stream, RedisError):
         return Backlog(0, 0.0, 0, 0, None)
-    lost_records, lost_at = int(lost[0] or 0), _moment(int(lost[1])) if lost[1] else None
+    lost_records, lost_at = int(lost[0] or 0), moment(int(lost[1])) if lost[1] else None
     records = _last_ordinal(stream) - _ordinal(after)
     if not oldest:
         return Backlog(records, 0.0, records, lost_records, lost_at)

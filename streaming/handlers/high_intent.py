@@ -15,7 +15,7 @@ import duckdb
 import msgspec
 
 from streaming.edges.event_stream import HIGH_INTENT, MAX_PUT_RECORDS, EventStream
-from streaming.edges.redis_stream import open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.handlers.records import KinesisEvent, good_events
 from streaming.settings import ROOT, load_settings
 

@@ -18,10 +18,10 @@ from prometheus_client import Counter
 from streaming.domain.envelope import open_record, raw_line
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import Table
-from streaming.edges.event_stream import LeaseLost, ShardBatch, StreamRecord
+from streaming.edges.event_stream import SHARD_END, LeaseLost, ShardBatch, StreamRecord
 from streaming.edges.lake import LocalLake, gzip_bytes
 from streaming.edges.parquet import arrow_schema, convert, parquet_bytes
-from streaming.edges.redis_stream import RedisEventStream, ShardLease
+from streaming.edges.shard_leases import LeasedStream, ShardLease
 from streaming.runtime.backoff import until_done
 from streaming.runtime.error_output import Failure, error_line
 from streaming.runtime.transform import Outcome, Transform
@@ -66,8 +66,8 @@ class DeliveryStream:
         self._transform = transform
         self._schema = arrow_schema(options.table)
 
-    def run(self, stream: RedisEventStream, lease: ShardLease, stop: Event) -> None:
-        """Deliver a shard until `stop` is set, then what is buffered.
+    def run(self, stream: LeasedStream, lease: ShardLease, stop: Event) -> None:
+        """Deliver a shard until `stop` is set or it ends, then what is buffered.
 
         Raises:
             LeaseLost: another worker has the shard.
@@ -76,7 +76,7 @@ class DeliveryStream:
         """
         buffer = _Buffer(self._options, lease)
         trimmed = time.monotonic()
-        while not stop.is_set():
+        while not stop.is_set() and buffer.caught_up_to != SHARD_END:
             if lease.lost:
                 raise LeaseLost(f"{lease.shard}: the lease was not renewed in time")
             page = stream.get_records(lease.shard, buffer.last, _READ_RECORDS, 0 if buffer.records else 1.0)

@@ -18,9 +18,9 @@ from prometheus_client import Counter
 
 from streaming.domain.envelope import open_record
 from streaming.domain.layout import hour_of, hour_prefix
-from streaming.edges.event_stream import LeaseLost, ShardBatch, StreamRecord
+from streaming.edges.event_stream import SHARD_END, LeaseLost, ShardBatch, StreamRecord
 from streaming.edges.lake import LocalLake, gzip_bytes
-from streaming.edges.redis_stream import RedisEventStream, ShardLease, records_between
+from streaming.edges.shard_leases import LeasedStream, ShardLease
 from streaming.runtime.backoff import pause_seconds, until_done
 from streaming.runtime.error_output import Failure, error_line
 from streaming.runtime.lambda_host import ACCOUNT, MAX_PAYLOAD_BYTES, REGION, InvocationError, LambdaHost
@@ -62,8 +62,8 @@ class EventSourceMapping:
         self._lake = lake
         self._options = options
 
-    def run(self, stream: RedisEventStream, lease: ShardLease, stop: Event) -> None:
-        """Feed the function from a shard until `stop` is set.
+    def run(self, stream: LeasedStream, lease: ShardLease, stop: Event) -> None:
+        """Feed the function from a shard until `stop` is set or the shard ends.
 
         Raises:
             LeaseLost: another worker has the shard.
@@ -75,16 +75,17 @@ class EventSourceMapping:
                 raise LeaseLost(f"{lease.shard}: the lease was not renewed in time")
             page = self._read(stream, lease.shard, last, stop)
             done = self.process(lease.shard, page.records, stop)
-            lost = 0
+            lost = page.lost if done else 0
             if done:
-                before, last = last, page.records[done - 1].sequence_number
-                lost = max(0, records_between(before, last) - done)
+                last = page.records[done - 1].sequence_number
             if lost:
                 _log.error("%s %s: %d records were trimmed unread", self._function.name, lease.shard, lost)
             if done == len(page.records):
                 lease.checkpoint(last, page.caught_up_to, lost)
             elif done:
                 lease.checkpoint(last, page.records[done - 1].arrival, lost)
+            if page.caught_up_to == SHARD_END:
+                break
 
     def process(self, shard: str, records: Sequence[StreamRecord], stop: Event) -> int:
         """Bring records to an end: processed, or kept in the failure destination.
@@ -99,15 +100,15 @@ class EventSourceMapping:
                 break
         return done
 
-    def _read(self, stream: RedisEventStream, shard: str, after: str | None, stop: Event) -> ShardBatch:
+    def _read(self, stream: LeasedStream, shard: str, after: str | None, stop: Event) -> ShardBatch:
         page = stream.get_records(shard, after, _READ_RECORDS, 1.0)
         deadline = time.monotonic() + self._options.window_seconds
-        while 0 < len(page.records) < self._options.batch_size and not stop.is_set():
+        while 0 < len(page.records) < self._options.batch_size and page.caught_up_to < SHARD_END and not stop.is_set():
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             more = stream.get_records(shard, page.records[-1].sequence_number, _READ_RECORDS, left)
-            page = ShardBatch(page.records + more.records, more.caught_up_to)
+            page = ShardBatch(page.records + more.records, more.caught_up_to, page.lost + more.lost)
         return page
 
     def _batches(self, records: Sequence[StreamRecord]) -> Iterator[list[StreamRecord]]:

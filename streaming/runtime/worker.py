@@ -4,7 +4,8 @@
 the Lambdas `last_access` and `high_intent`. A thread serves each shard of each consumer: what takes the time (sockets,
 JSON to Parquet, gzip, SQL) releases the interpreter's lock, and a shard that waits for a retry holds up no other.
 
-Several workers of a kind share the shards by leases. SIGTERM ends a worker when its buffers are in the lake.
+Several workers of a kind share the shards by leases, those that a stream gets later as well. SIGTERM ends a worker when
+its buffers are in the lake.
 """
 
 import argparse
@@ -24,15 +25,11 @@ from uuid import uuid4
 from prometheus_client import start_http_server
 
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS
-from streaming.edges.event_stream import EVENTS, HIGH_INTENT, LeaseLost, StreamUnavailable
+from streaming.edges.event_stream import DELIVERY, EVENTS, HIGH_INTENT, SHARD_END, LeaseLost, StreamUnavailable
 from streaming.edges.lake import LocalLake
-from streaming.edges.redis_stream import (
-    DELIVERY,
-    RedisEventStream,
-    ShardLease,
-    open_event_stream,
-    verify_stream_server,
-)
+from streaming.edges.redis_stream import verify_stream_server
+from streaming.edges.shard_leases import LeasedStream, ShardLease
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.backoff import pause_seconds, until_done
 from streaming.runtime.delivery_stream import DeliveryOptions, DeliveryStream
 from streaming.runtime.event_source_mapping import EventSourceMapping, MappingOptions
@@ -46,6 +43,7 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 0.2
 _MAX_PAUSE_SECONDS = 5.0
 _STANDBY_SECONDS = 0.5
+_NEW_SHARDS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class Consumer:
     """What reads a stream under a name of its own: `run` works on one leased shard until it is told to stop."""
 
     name: str
-    stream: RedisEventStream
-    run: Callable[[RedisEventStream, ShardLease, Event], None]
+    stream: LeasedStream
+    run: Callable[[LeasedStream, ShardLease, Event], None]
 
 
 def delivery(settings: Settings) -> list[Consumer]:
@@ -120,6 +118,7 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._stop = stop
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
+        self._threads: dict[tuple[int, str], Thread] = {}
         self._leases: set[ShardLease] = set()
         self._lock = Lock()
         self.failed = False
@@ -128,20 +127,32 @@ class Worker:
         """Work until `stop` is set and every buffer is delivered. `ready` is called when every shard was asked for."""
         ended = Event()
         Thread(target=self._renew, args=[ended], name="leases", daemon=True).start()
-        served = [(consumer, shard, Event()) for consumer in self._consumers for shard in self._shards(consumer)]
-        threads = [Thread(target=self._serve, args=args, name=f"{args[0].name} {args[1]}") for args in served]
-        for thread in threads:
-            thread.start()
-        for _, _, asked in served:
+        for asked in until_done(self._serve_new_shards, self._stop):
             asked.wait()
         if not self._stop.is_set():
             ready()
-        for thread in threads:
+        while not self._stop.wait(_NEW_SHARDS_SECONDS):
+            try:
+                self._serve_new_shards()
+            except StreamUnavailable as error:
+                _log.warning("new shards are looked for later: %s", error)
+        for thread in self._threads.values():
             thread.join()
         ended.set()
 
-    def _shards(self, consumer: Consumer) -> list[str]:
-        return until_done(consumer.stream.list_shards, self._stop)
+    def _serve_new_shards(self) -> list[Event]:
+        """Start a thread for each shard that has none; what each sets when it has asked for its lease."""
+        events = []
+        for number, consumer in enumerate(self._consumers):
+            for shard in consumer.stream.list_shards():
+                if (number, shard) in self._threads:
+                    continue
+                asked = Event()
+                thread = Thread(target=self._serve, args=[consumer, shard, asked], name=f"{consumer.name} {shard}")
+                self._threads[number, shard] = thread
+                thread.start()
+                events.append(asked)
+        return events
 
     def _serve(self, consumer: Consumer, shard: str, asked: Event) -> None:
         try:
@@ -163,6 +174,9 @@ class Worker:
                 if lease is None:
                     self._stop.wait(_STANDBY_SECONDS)
                     continue
+                if lease.start.caught_up_to == SHARD_END:
+                    lease.release()
+                    return
                 with self._renewed(lease):
                     consumer.run(consumer.stream, lease, self._stop)
                     lease.release()

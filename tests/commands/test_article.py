@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from streaming.edges.event_stream import EVENTS
-from streaming.edges.redis_stream import open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.supervisor import running_system
 from streaming.runtime.traffic.bad_events import SPOILERS
 from streaming.settings import Settings, load_settings
@@ -116,7 +116,7 @@ def _event(click_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def _behind(settings: Settings) -> int:
-    return sum(shard.records for shard in open_event_stream(settings, EVENTS).backlog().values())
+    return sum(shard.records or 0 for shard in open_event_stream(settings, EVENTS).backlog().values())
 
 
 def _catch_up(environment: Mapping[str, str], home: Path) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from threading import Event
 from typing import Any
 
-from streaming.edges.event_stream import EVENTS
+from streaming.edges.event_stream import DELIVERY, EVENTS
 from streaming.edges.lake import LocalLake
-from streaming.edges.redis_stream import DELIVERY, open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.handlers import enrichment
 from streaming.runtime.delivery_stream import DeliveryStream
 from streaming.runtime.lambda_host import LambdaHost

@@ -20,7 +20,8 @@ from commands.status import records_behind
 from streaming.domain.envelope import new_record_ids, open_record, stamp
 from streaming.domain.timestamps import format_timestamp
 from streaming.edges.event_stream import EVENTS, StreamUnavailable
-from streaming.edges.redis_stream import RedisEventStream, open_event_stream
+from streaming.edges.redis_stream import RedisEventStream
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.supervisor import running_system
 from streaming.settings import ROOT, Settings, load_settings
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from streaming.domain.timestamps import format_timestamp
-from streaming.edges.redis_stream import DELIVERY
+from streaming.edges.event_stream import DELIVERY
 from tests.faults.platform import Platform
 from tests.landing import event_text
 

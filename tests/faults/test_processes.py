@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from streaming.domain.layout import hour_of, hour_prefix
-from streaming.edges.redis_stream import DELIVERY
+from streaming.edges.event_stream import DELIVERY
 from streaming.settings import ROOT
 from tests.faults.platform import STREAM, Platform
 from tests.landing import event_text

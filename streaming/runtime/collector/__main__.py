@@ -4,7 +4,7 @@ import logging
 import sys
 
 from streaming.edges.event_stream import EVENTS
-from streaming.edges.redis_stream import open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.collector.app import Collector
 from streaming.runtime.http_server import serve
 from streaming.runtime.structured_logs import log_to_stderr

@@ -17,9 +17,8 @@ from starlette.routing import Route
 
 from streaming.domain.envelope import new_record_ids, stamp
 from streaming.domain.timestamps import format_timestamp
-from streaming.edges.event_stream import StreamUnavailable
+from streaming.edges.event_stream import EventStream, StreamUnavailable
 from streaming.edges.ingestion_api import load_contract
-from streaming.edges.redis_stream import RedisEventStream
 from streaming.runtime.collector.admission import GoodEvent, admit
 from streaming.runtime.collector.api_keys import ApiKeys
 from streaming.runtime.collector.client_address import ClientAddress
@@ -56,7 +55,7 @@ class StampedRecord(NamedTuple):
 class Collector:
     """What the endpoints share for the life of the process."""
 
-    def __init__(self, settings: Settings, stream: RedisEventStream) -> None:
+    def __init__(self, settings: Settings, stream: EventStream) -> None:
         self._settings = settings
         self._stream = stream
         self._contract = load_contract()
@@ -115,13 +114,18 @@ class Collector:
 
     async def get_health(self, _request: Request) -> Response:
         """200 if the stream answers, else 503."""
-        backlog = await self._backlog()
-        health = {"status": "ok" if backlog is not None else "stream unavailable", "stream_backlog": backlog}
-        return Response(orjson.dumps(health), 503 if backlog is None else 200, media_type="application/json")
+        try:
+            health, status = {"status": "ok", "stream_backlog": await self._backlog()}, 200
+        except StreamUnavailable:
+            health, status = {"status": "stream unavailable", "stream_backlog": None}, 503
+        return Response(orjson.dumps(health), status, media_type="application/json")
 
     async def get_metrics(self, _request: Request) -> Response:
         """Prometheus' text format."""
-        backlog = await self._backlog()
+        try:
+            backlog = await self._backlog()
+        except StreamUnavailable:
+            backlog = None
         self._metrics.backlog.set(float("nan") if backlog is None else backlog)
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")
 
@@ -148,20 +152,18 @@ class Collector:
         ]
 
     async def _backlog(self) -> int | None:
-        """Records of the stream that delivery has not checkpointed; None when the stream does not answer in time."""
+        """Records of the stream that delivery has not checkpointed; None where the stream does not count them.
+
+        Raises:
+            StreamUnavailable: the stream does not answer in time.
+        """
         if self._probe is None or self._probe.done():
-            self._probe = asyncio.get_running_loop().run_in_executor(self._prober, self._undelivered)
+            self._probe = asyncio.get_running_loop().run_in_executor(self._prober, self._stream.undelivered)
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 return await asyncio.shield(self._probe)
-        except TimeoutError:
-            return None
-
-    def _undelivered(self) -> int | None:
-        try:
-            return sum(backlog.records for backlog in self._stream.backlog().values())
-        except StreamUnavailable:
-            return None
+        except TimeoutError as error:
+            raise StreamUnavailable(f"no answer in {PROBE_SECONDS:g} seconds") from error
 
     async def _refuse(self, request: Request, refusal: Exception) -> Response:
         assert isinstance(refusal, Refusal)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from streaming.edges.redis_stream import DELIVERY
+from streaming.edges.event_stream import DELIVERY
 from streaming.runtime.health.ledger import RECENT_HOURS, share
 from streaming.runtime.health.report import Health, Process
 from streaming.settings import Settings
@@ -50,7 +50,7 @@ def process_down(health: Health, _: Settings) -> str | None:
 
 def stream_down(health: Health, settings: Settings) -> str | None:
     """The stream has an address and does not answer."""
-    return "the event stream's Redis does not answer" if settings.redis_url and health.stream is None else None
+    return "the event stream does not answer" if settings.redis_url and health.stream is None else None
 
 
 def collector_down(health: Health, _: Settings) -> str | None:
@@ -83,7 +83,9 @@ def delivery_late(health: Health, settings: Settings) -> str | None:
 
 def backlog_high(health: Health, _: Settings) -> str | None:
     """Shards on the way to refusing records."""
-    shares = [row.records / row.limit for row in (health.stream.backlog if health.stream else ()) if row.limit]
+    shares = [
+        row.records / row.limit for row in (health.stream.backlog if health.stream else ()) if row.records and row.limit
+    ]
     highest = max(shares, default=0.0)
     return f"a shard holds {highest:.0%} of the records it takes" if highest > BACKLOG_SHARE else None
 

@@ -119,7 +119,8 @@ def _stream(stream: StreamHealth) -> Iterator[Metric]:
     lost = CounterMetricFamily("clickstream_lost_records", "Records it passed over, trimmed unread", labels=_SHARD)
     for row in stream.backlog:
         labels = [row.stream, row.consumer, row.shard]
-        records.add_metric(labels, row.records)
+        if row.records is not None:
+            records.add_metric(labels, row.records)
         age.add_metric(labels, row.oldest_age_seconds)
         trimmed.add_metric(labels, row.trimmed_unread)
         lost.add_metric(labels, row.lost_records)

@@ -12,8 +12,9 @@ import urllib3
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from streaming.edges.event_stream import EVENTS, HIGH_INTENT, StreamUnavailable
-from streaming.edges.redis_stream import DELIVERY, RedisEventStream, open_event_stream
+from streaming.edges.event_stream import DELIVERY, EVENTS, HIGH_INTENT, StreamUnavailable
+from streaming.edges.shard_leases import LeasedStream
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.health.ledger import LedgerHealth, ledger_health, share
 from streaming.runtime.supervisor import running_processes, running_system
 from streaming.settings import Settings
@@ -38,12 +39,15 @@ class Process:
 
 @dataclass(frozen=True)
 class ShardBacklog:
-    """What a consumer has before it in a shard; `limit` is from how many on the shard refuses (delivery's alone)."""
+    """What a consumer has before it in a shard; `limit` is from how many on the shard refuses (delivery's alone).
+
+    Kinesis does not count: there `records` is None, and the age is how far the consumer is behind now.
+    """
 
     stream: str
     consumer: str
     shard: str
-    records: int
+    records: int | None
     limit: int | None
     oldest_age_seconds: float
     trimmed_unread: int
@@ -53,14 +57,15 @@ class ShardBacklog:
 
 @dataclass(frozen=True)
 class StreamHealth:
-    """The event stream. `records` counts all it ever took, by stream and shard; the rate is of the last ten seconds.
+    """The event stream. `records` counts all it ever took, by stream and shard; the rate is of the last ten seconds,
+    None on Kinesis, which does not count.
 
     `caught_up_to`: every event that arrived before this moment is in the lake; None while a shard was never delivered,
     and then delivery's age is that of the oldest record before it.
     """
 
     records: dict[str, dict[str, int]]
-    accepted_per_second: float
+    accepted_per_second: float | None
     caught_up_to: datetime | None
     delivery_age_seconds: float
     backlog: list[ShardBacklog]
@@ -159,7 +164,8 @@ def _stream(settings: Settings, at: datetime) -> StreamHealth | None:
     except StreamUnavailable:
         return None
     records = {name: {shard: taken.records for shard, taken in shards.items()} for name, shards in intake.items()}
-    rate = sum(taken.recent_records for taken in intake[EVENTS].values()) / RATE_SECONDS
+    taken_lately = [taken.recent_records for taken in intake[EVENTS].values()]
+    rate = sum(taken_lately) / RATE_SECONDS if taken_lately else None
     known = [moment for moment in moments if moment is not None]
     caught_up_to = min(known) if len(known) == len(moments) else None
     waiting = [row.oldest_age_seconds for row in backlog if (row.stream, row.consumer) == (EVENTS, DELIVERY)]
@@ -167,7 +173,7 @@ def _stream(settings: Settings, at: datetime) -> StreamHealth | None:
     return StreamHealth(records, rate, caught_up_to, age, backlog)
 
 
-def _backlog(stream: RedisEventStream, consumer: str) -> list[ShardBacklog]:
+def _backlog(stream: LeasedStream, consumer: str) -> list[ShardBacklog]:
     limit = stream.shard_limit if consumer == DELIVERY else None
     rows: dict[str, Any] = stream.backlog(consumer)
     return [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from streaming.edges.event_stream import SERVICE_UNAVAILABLE, STREAM_FULL, LeaseLost, StreamUnavailable
-from streaming.edges.redis_stream import Checkpoint, RedisEventStream, verify_stream_server
+from streaming.edges.event_stream import SERVICE_UNAVAILABLE, STREAM_FULL, Checkpoint, LeaseLost, StreamUnavailable
+from streaming.edges.redis_stream import RedisEventStream, verify_stream_server
 from streaming.settings import SettingError
 from tests.streaming.redis_server import RedisServer
 

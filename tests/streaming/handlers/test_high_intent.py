@@ -6,7 +6,7 @@ import pytest
 
 from streaming.domain.tables import HIGH_INTENT_VIEWS
 from streaming.edges.event_stream import HIGH_INTENT, PutResult, ShardBatch
-from streaming.edges.redis_stream import open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.handlers import high_intent
 from streaming.handlers.high_intent import lambda_handler, put_rows
 from streaming.settings import load_settings

@@ -18,7 +18,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from streaming.edges.event_stream import EVENTS
-from streaming.edges.redis_stream import open_event_stream
+from streaming.edges.streams import open_event_stream
 from streaming.runtime.servers import LOOPBACK, free_port
 from streaming.settings import ROOT, load_settings
 from tests.streaming.redis_server import RedisServer
