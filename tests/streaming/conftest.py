@@ -1,10 +1,13 @@
-"""A city-level geo database of three networks, in both layouts that are understood."""
+"""A city-level geo database of three networks, in both layouts that are understood; and CloudFormation's stand-in."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+
+from tests.streaming.cloudformation import CloudFormation
 
 RIVERSIDE = "169.235.214.44"
 
@@ -58,3 +61,11 @@ def nested_geo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.insert_network(IPSet(["23.32.0.0/11"]), {"continent": {"code": "NA"}})
     writer.to_db_file(str(file))
     return file
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[CloudFormation]:
+    """Who calls a custom resource's function, and is told what came of it."""
+    stand_in = CloudFormation()
+    yield stand_in
+    stand_in.close()
