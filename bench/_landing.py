@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from bench.flatten import EVENTS
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
 from streaming.edges.lake import gzip_bytes
@@ -70,7 +70,7 @@ FROM {_FLUSH} f WHERE f.is_bad
 """  # noqa: S608
 
 
-def land(lake: Lake, hours: Sequence[datetime], events: int, memory_limit_bytes: int) -> None:
+def land(lake: DirectoryLake, hours: Sequence[datetime], events: int, memory_limit_bytes: int) -> None:
     """Land so many events, spread evenly over these hours in a row, and their late copies in the hour after."""
     with duckdb.connect(config={"memory_limit": f"{memory_limit_bytes}B"}) as connection:
         connection.execute("SET enable_progress_bar = false")  # it would go to stdout
@@ -87,7 +87,9 @@ def land(lake: Lake, hours: Sequence[datetime], events: int, memory_limit_bytes:
                 _land_flush(connection, lake, hour, shard, flush)
 
 
-def _land_flush(connection: duckdb.DuckDBPyConnection, lake: Lake, hour: datetime, shard: int, flush: int) -> None:
+def _land_flush(
+    connection: duckdb.DuckDBPyConnection, lake: DirectoryLake, hour: datetime, shard: int, flush: int
+) -> None:
     """The files of one flush, by what delivery writes them with."""
 
     def select(statement: str) -> pa.Table:

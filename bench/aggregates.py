@@ -16,8 +16,8 @@ from rich.table import Table as Listing
 from bench._own_process import Measurement, as_json_of, measure
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
-from clickstream_assets.aggregates.unload import unload, unloaded_file
-from resources.lake import Lake, day_file, partition_file
+from clickstream_assets.aggregates.unload import unload
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, quoted
 from streaming.domain.tables import CUSTOMER_PRICES, FLATTENED_EVENTS
 from streaming.settings import load_settings
@@ -26,7 +26,7 @@ OURS, PANDAS = "assets", "pandas"
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
 HOURS = 24
 EVENTS_A_USER = 16
-PRICES = day_file(CUSTOMER_PRICES, DAY.date())
+PRICES = partition_file(CUSTOMER_PRICES, DAY.date())
 # What means and ratios of floating point may be off by: ours are cut to millionths of a degree.
 ROUNDING = 0.000002
 
@@ -63,23 +63,23 @@ _PRICES = "SELECT 2 * r.i AS customer_id, CAST(r.i % 7 / 10 AS DECIMAL(10,4)) AS
 
 def generate(root: Path, events: int) -> None:
     """Write the day's flattened hours, and the prices of every second user."""
-    lake, an_hour, users = Lake(root), events // HOURS, events // EVENTS_A_USER
+    lake, an_hour, users = DirectoryLake(root), events // HOURS, events // EVENTS_A_USER
     with duckdb.connect(config={"memory_limit": "2GB", "temp_directory": str(root / ".duckdb")}) as connection:
         connection.execute("SET enable_progress_bar = false")  # it would go to stdout
         for number in range(HOURS):
             hour, first = DAY + timedelta(hours=number), number * an_hour
-            with lake.publishing(partition_file(FLATTENED_EVENTS, hour)) as file:
+            with lake.replacing(partition_file(FLATTENED_EVENTS, hour)) as file:
                 connection.execute(
                     f"COPY ({_EVENTS}) TO {quoted(str(file))} (FORMAT parquet, COMPRESSION zstd)",
                     [hour.replace(tzinfo=None), users, first, first + an_hour],
                 )
-        with lake.publishing(PRICES) as file:
+        with lake.replacing(PRICES) as file:
             connection.execute(f"COPY ({_PRICES}) TO {quoted(str(file))}", [users // 2])
 
 
 def unload_all(root: Path) -> None:
     """As the assets do."""
-    lake, warehouse = Lake(root), DuckDBWarehouse(load_settings({}).memory_limit_bytes, root / ".duckdb")
+    lake, warehouse = DirectoryLake(root), DuckDBWarehouse(load_settings({}).memory_limit_bytes, root / ".duckdb")
     flattened = FlattenedDays(lake)
     for aggregate in AGGREGATES:
         unload(aggregate, DAY.date(), flattened, lake, warehouse)
@@ -103,7 +103,7 @@ def measure_day(events: int, plain: bool) -> dict[str, Measurement]:
                 "bench._plain_aggregates:unload_with_pandas", files, root / PRICES, midnight, tables
             )
             for aggregate in AGGREGATES:
-                ours = Lake(root).path(unloaded_file(aggregate, DAY.date()))
+                ours = DirectoryLake(root).path(partition_file(aggregate.table, DAY.date()))
                 _check(aggregate, ours, tables / f"{aggregate.name}.csv")
     return taken
 

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from bench._landing import land
 from bench._tables import STEPS, materialize
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.settings import load_settings
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ def measure_day(events: int) -> dict[str, Measurement]:
     """
     with tempfile.TemporaryDirectory(prefix="clickstream-bench-") as folder:
         home = Path(folder)
-        lake = Lake(home / "lake")
+        lake = DirectoryLake(home / "lake")
         _in_own_process(land, lake, HOURS, events, load_settings({}).memory_limit_bytes)
         taken = {step: _in_own_process(_measure, home, step) for step in STEPS}
         _check(lake, events)
@@ -71,7 +71,7 @@ def _measure(home: Path, step: str) -> Measurement:
     return Measurement(time.perf_counter() - wall, time.process_time() - cpu, peak)
 
 
-def _check(lake: Lake, events: int) -> None:
+def _check(lake: DirectoryLake, events: int) -> None:
     with duckdb.connect() as connection:
         ledger = connection.read_parquet(str(lake.path("event_ledger/**/[!.]*.parquet")))
         states, failed = ledger.aggregate("LIST(DISTINCT state), SUM(failed_records)").fetchall()[0]

@@ -20,10 +20,10 @@ from rich.table import Table
 
 from bench._own_process import Measurement, as_json_of, measure
 from bench.flatten import EVENTS
-from clickstream_assets.reports.latest_search_by_user import REPORT_FILE, refresh
-from resources.lake import Lake, partition_file
+from clickstream_assets.reports.latest_search_by_user import refresh
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, quoted
-from streaming.domain.tables import DETAIL_COLUMNS, FLATTENED_EVENTS
+from streaming.domain.tables import DETAIL_COLUMNS, FLATTENED_EVENTS, LATEST_SEARCH_BY_USER
 from streaming.edges.user_cache import LastAccess, UserCache
 from streaming.edges.users_db import UsersDb, migrate
 from streaming.runtime.servers import LOOPBACK, free_port, mariadb_service, redis_service
@@ -66,10 +66,10 @@ class Sources(NamedTuple):
 def ours(lake: Path, cache_url: str, mysql_url: str, output: Path) -> None:
     """As the asset does; `output` becomes a link to its report."""
     warehouse = DuckDBWarehouse(load_settings({}).memory_limit_bytes, output.parent / "duckdb")
-    unavailable = refresh(Lake(lake), warehouse, UserCache(cache_url, 5), UsersDb(mysql_url))
+    unavailable = refresh(DirectoryLake(lake), warehouse, UserCache(cache_url, 5), UsersDb(mysql_url))
     if any(unavailable):
         raise RuntimeError(f"a source did not answer: {unavailable}")
-    output.symlink_to(lake / REPORT_FILE)
+    output.symlink_to(lake / partition_file(LATEST_SEARCH_BY_USER, None))
 
 
 @contextmanager
@@ -115,13 +115,13 @@ def _fill_shop(mysql_url: str) -> None:
         connection.commit()
 
 
-def generate(lake: Lake, first: int, events: int) -> None:
+def generate(lake: DirectoryLake, first: int, events: int) -> None:
     """Flattened hours with the events from `first` up to `events`."""
     with duckdb.connect(config={"memory_limit": f"{load_settings({}).memory_limit_bytes}B"}) as connection:
         connection.execute("SET enable_progress_bar = false")  # it would go to stdout
         for start in range(first, events, HOUR_EVENTS):
             hour = FIRST_HOUR + start // HOUR_EVENTS * HOUR
-            with lake.publishing(partition_file(FLATTENED_EVENTS, hour)) as file:
+            with lake.replacing(partition_file(FLATTENED_EVENTS, hour)) as file:
                 connection.execute(
                     f"COPY (SELECT {_FLATTENED} FROM ({EVENTS}) e ORDER BY event_timestamp, click_id) "  # noqa: S608
                     f"TO {quoted(str(file))} (FORMAT parquet, COMPRESSION zstd)",
@@ -165,7 +165,7 @@ def main(events: tuple[int, ...], rounds: int, most_plain_events: int, as_json: 
     with sources() as found:
         before = 0
         for count in sorted(events):
-            generate(Lake(found.lake), before, count)
+            generate(DirectoryLake(found.lake), before, count)
             taken[count] = compare(found, plain=count <= most_plain_events, rounds=rounds)
             before = count
     if as_json:

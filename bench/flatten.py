@@ -21,7 +21,7 @@ from rich.table import Table
 
 from clickstream_assets.enriched.seal import FROM_RAW, LANDING_FILES, enriched_files
 from clickstream_assets.flattened.flatten import EventHour, flatten
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, Source, quoted
 from streaming.domain.tables import ENRICHED_EVENTS, FLATTENED_EVENTS
 from streaming.settings import load_settings
@@ -86,7 +86,7 @@ class Measurement(NamedTuple):
     rows: int
 
 
-def generate(lake: Lake, events: int) -> None:
+def generate(lake: DirectoryLake, events: int) -> None:
     """Write the day's sealed hours of arrival: each holds its own events, and the late copies of the hour before."""
     says = f"KV_METADATA {{{LANDING_FILES}: '[]', {FROM_RAW}: 'false'}}"
     with duckdb.connect(config={"memory_limit": f"{load_settings({}).memory_limit_bytes}B"}) as connection:
@@ -99,7 +99,7 @@ def generate(lake: Lake, events: int) -> None:
                 start = (source - DAY) // timedelta(hours=1) * (events // 24)
                 end = start + events // 24 if source in HOURS else start
                 parameters += [_naive(source), start, end, _naive(hour), _naive(hour + timedelta(hours=1))]
-            with lake.publishing(partition_file(ENRICHED_EVENTS, hour)) as file:
+            with lake.replacing(partition_file(ENRICHED_EVENTS, hour)) as file:
                 connection.execute(
                     f"COPY ({union} ORDER BY arrival_timestamp, record_id) TO {quoted(str(file))} "
                     f"(FORMAT parquet, COMPRESSION zstd, {says})",
@@ -107,28 +107,28 @@ def generate(lake: Lake, events: int) -> None:
                 )
 
 
-def flatten_exactly(lake: Lake, warehouse: DuckDBWarehouse, hour: datetime) -> int:
+def flatten_exactly(lake: DirectoryLake, warehouse: DuckDBWarehouse, hour: datetime) -> int:
     """As the asset does."""
     return flatten(hour, EventHour({hour: "", hour + timedelta(hours=1): ""}), lake, warehouse)
 
 
-def flatten_without_deduplication(lake: Lake, warehouse: DuckDBWarehouse, hour: datetime) -> int:
+def flatten_without_deduplication(lake: DirectoryLake, warehouse: DuckDBWarehouse, hour: datetime) -> int:
     """The same files, columns, order and format; copies stay."""
     files = [file for arrival in (hour, hour + timedelta(hours=1)) for file in enriched_files(arrival, lake)]
     sources = {"enriched_events": Source(ENRICHED_EVENTS, files)}
     start = _naive(hour)
-    with lake.publishing(partition_file(FLATTENED_EVENTS, hour)) as file:
+    with lake.replacing(partition_file(FLATTENED_EVENTS, hour)) as file:
         return warehouse.save(_WITHOUT_DEDUPLICATION, [start, start + timedelta(hours=1)], sources, file, {})
 
 
-def measure(flatten_hour: Callable[[Lake, DuckDBWarehouse, datetime], int], root: Path) -> Measurement:
+def measure(flatten_hour: Callable[[DirectoryLake, DuckDBWarehouse, datetime], int], root: Path) -> Measurement:
     """Flatten the day in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measure, (flatten_hour, root))
 
 
-def _measure(flatten_hour: Callable[[Lake, DuckDBWarehouse, datetime], int], root: Path) -> Measurement:
-    lake, warehouse = Lake(root), DuckDBWarehouse(load_settings({}).memory_limit_bytes, root / ".duckdb")
+def _measure(flatten_hour: Callable[[DirectoryLake, DuckDBWarehouse, datetime], int], root: Path) -> Measurement:
+    lake, warehouse = DirectoryLake(root), DuckDBWarehouse(load_settings({}).memory_limit_bytes, root / ".duckdb")
     wall, cpu = time.perf_counter(), time.process_time()
     rows = sum(flatten_hour(lake, warehouse, hour) for hour in HOURS)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -142,7 +142,7 @@ def main(events: int, as_json: bool) -> None:
     """Flattening a day with exact deduplication, against the same without."""
     with tempfile.TemporaryDirectory(prefix="clickstream-bench-") as folder:
         root = Path(folder)
-        generate(Lake(root), events)
+        generate(DirectoryLake(root), events)
         plain = measure(flatten_without_deduplication, root)
         exact = measure(flatten_exactly, root)
     ratio = exact.cpu_seconds / plain.cpu_seconds

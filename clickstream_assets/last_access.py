@@ -48,7 +48,8 @@ def last_access(
 
 def rebuild(lake: Lake, warehouse: Warehouse, user_cache: UserCache) -> int:
     """Bring the cache forward to all enriched events; returns how many users moved."""
-    hours = sorted({*lake.hours(ENRICHED_EVENTS.prefix), *lake.hours(ENRICHED_LANDING.prefix)})
+    lake = lake.snapshot()
+    hours = sorted({*lake.hours(ENRICHED_EVENTS), *lake.landed_hours(ENRICHED_LANDING.prefix)})
     files = [file for hour in hours for file in enriched_files(hour, lake)]
     moved = 0
     with lake.scratch() as scratch:

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
+from resources.lake import File
 from streaming.domain.tables import Table
 
 Metadata = dict[str, Any]
@@ -36,31 +37,31 @@ def table_metadata(table: Table) -> Metadata:
     }
 
 
-def parquet_metadata(file: Path, time_column: str) -> Metadata:
+def parquet_metadata(file: File, time_column: str) -> Metadata:
     """Rows, bytes, time range and preview of a Parquet partition."""
     metadata = pq.read_metadata(file)
     return {
         "dagster/row_count": metadata.num_rows,
-        "bytes": file.stat().st_size,
+        "bytes": Path(file).stat().st_size,
         **_time_range(metadata, time_column),
         "preview": parquet_preview(file),
     }
 
 
-def parquet_preview(file: Path) -> dg.MarkdownMetadataValue:
+def parquet_preview(file: File) -> dg.MarkdownMetadataValue:
     """The first rows of a Parquet file as a Markdown table."""
     first = next(pq.ParquetFile(file).iter_batches(PREVIEW_ROWS), None)
     return preview(first.to_pylist() if first else [])
 
 
-def csv_metadata(file: Path, rows: int) -> Metadata:
+def csv_metadata(file: File, rows: int) -> Metadata:
     """Rows, bytes and preview of an unloaded CSV partition."""
-    with file.open() as lines:
+    with Path(file).open() as lines:
         head = [line.rstrip("\n").split("|") for line, _ in zip(lines, range(PREVIEW_ROWS + 1), strict=False)]
     return {
         "dagster/row_count": rows,
-        "bytes": file.stat().st_size,
-        "file": dg.MetadataValue.path(file),
+        "bytes": Path(file).stat().st_size,
+        "file": dg.MetadataValue.path(Path(file)),
         "preview": preview([dict(zip(head[0], row, strict=False)) for row in head[1:]]),
     }
 

@@ -11,8 +11,8 @@ from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.aggregates.unload import is_unloaded
 from clickstream_assets.enriched.seal import is_closed
-from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_pending, read_ledger
-from clickstream_assets.ledger.balance import is_stale
+from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_pending
+from clickstream_assets.ledger.balance import is_stale, read_ledger
 from clickstream_assets.partitions import day_ranges
 from resources.event_stream import DeliveryProgress
 from resources.lake import Lake
@@ -32,8 +32,9 @@ class ArrivalHours:
 
 def arrival_hours(lake: Lake, progress: DeliveryProgress) -> ArrivalHours:
     """Hours with arrivals that are open, or whose seal or ledger does not account for all of them."""
+    lake = lake.snapshot()
     prefixes = (RAW_EVENTS.prefix, ENRICHED_LANDING.prefix, *lake.failed_prefixes())
-    hours = sorted({hour for prefix in prefixes for hour in lake.hours(prefix)})
+    hours = sorted({hour for prefix in prefixes for hour in lake.landed_hours(prefix)})
     stale = [hour for hour in hours if is_stale(hour, lake)]  # one that is open always is
     closed = [hour for hour in stale if is_closed(hour, lake, progress)]
     return ArrivalHours(closed, sorted(set(stale) - set(closed)))
@@ -41,19 +42,21 @@ def arrival_hours(lake: Lake, progress: DeliveryProgress) -> ArrivalHours:
 
 def touched_event_hours(lake: Lake, changed: Collection[datetime] | None = None) -> dict[datetime, EventHour]:
     """The event hours that some hours of arrival touch (None: all that have a ledger), and where their events are."""
-    arrivals = lake.hours(EVENT_LEDGER.prefix) if changed is None else changed
+    arrivals = lake.hours(EVENT_LEDGER) if changed is None else changed
     touched = {hour.event_hour for balance in read_ledger(arrivals, lake) for hour in balance.touched_event_hours}
     return find_event_hours(touched, lake) if touched else {}
 
 
 def event_hours(lake: Lake, changed: Collection[datetime] | None = None) -> list[datetime]:
     """The event hours to flatten because of these hours of arrival; one that needs a red hour waits until it is not."""
+    lake = lake.snapshot()
     touched = touched_event_hours(lake, changed)
     return sorted(hour for hour, where in touched.items() if is_pending(hour, where, lake))
 
 
 def days(lake: Lake, changed: Collection[date] | None = None) -> dict[date, list[Aggregate]]:
     """The days of event time to aggregate because these days changed (None: all), and which aggregates are behind."""
+    lake = lake.snapshot()
     flattened = FlattenedDays(lake)
     behind: dict[date, list[Aggregate]] = {}
     for aggregate in AGGREGATES:

@@ -20,7 +20,7 @@ from clickstream_assets.ledger.balance import is_unsealed
 from clickstream_assets.partitions import Partitions, hour_key, hour_of_key, hour_ranges, shown
 from clickstream_assets.requests import BECAUSE, aggregate_requests, flatten_requests, is_running, range_requests
 from resources.event_stream import Delivery
-from resources.lake import Lake, partition_file, written_at
+from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_EVENTS
 from streaming.edges.user_cache import UserCache
 
@@ -122,7 +122,7 @@ def rebuild_wiped_cache(
 
 def _newest(hours: list[datetime], lake: Lake) -> str:
     """Changes when more comes to one of these hours, or one of them is rebuilt."""
-    rebuilt = (written_at(lake.path(partition_file(ENRICHED_EVENTS, hour))) for hour in hours)
+    rebuilt = (lake.written_at(ENRICHED_EVENTS, hour) for hour in hours)
     return str(max((*rebuilt, *(arrivals_changed_at(hour, lake) for hour in hours)), default=0))
 
 

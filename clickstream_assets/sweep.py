@@ -20,7 +20,7 @@ def remove_abandoned_files(
 ) -> None:
     """Remove staged files, scratch folders and spilled memory that a kill -9 left; readers never saw them."""
     before = time.time() - ABANDONED_AFTER.total_seconds()
-    swept = [sweep(root, before) for root in (lake.root, warehouse.temp_directory)]
+    swept = [lake.sweep(before), sweep(warehouse.temp_directory, before)]
     paths = [path for each in swept for path in each.paths]
     freed = sum(each.bytes for each in swept)
     context.add_output_metadata({"removed": len(paths), "bytes": freed, "first": paths[:FEW]})

@@ -8,7 +8,7 @@ import duckdb
 
 from clickstream_assets.dashboard.data import NoDataError, opened
 from clickstream_assets.dashboard.web_page import render
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.settings import load_settings
 
 
@@ -32,7 +32,7 @@ def dashboard(output: Path, show: bool) -> None:
     try:
         if not settings.lake.is_dir():
             raise NoDataError
-        with opened(Lake(settings.lake), settings.memory_limit_bytes) as connection:
+        with opened(DirectoryLake(settings.lake), settings.memory_limit_bytes) as connection:
             page = render(connection)
     except NoDataError:
         raise click.ClickException(

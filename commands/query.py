@@ -26,7 +26,7 @@ from rich.text import Text
 
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import FORMULA, NEUTRALISED, duckdb_limits, quoted
 from streaming.settings import load_settings, make_home
 
@@ -67,8 +67,11 @@ def query(sql: str | None, form: str, output: Path | None) -> None:
     _check_usage(sql, form, output)
     statement = sys.stdin.read() if sql == "-" else sql
     settings = load_settings()
+    if settings.deployment == "aws":
+        stack = settings.stack
+        raise click.ClickException(f"on AWS, ask Athena: workgroup {stack.name}, database {stack.database}")
     make_home(settings.home)
-    catalog = DuckDBCatalog(settings.home / "catalog.duckdb", Lake(settings.lake))
+    catalog = DuckDBCatalog(settings.home / "catalog.duckdb", DirectoryLake(settings.lake))
     views = sorted(catalog.refresh(CATALOGUED, ROLLED_UP).views)
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
     if statement is None:

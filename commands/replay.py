@@ -23,7 +23,7 @@ from clickstream_assets.failed.job import replay_failed_events
 from clickstream_assets.partitions import hour_key
 from commands.cli import say
 from commands.platform import dagster_environment, running_settings
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.domain.failures import FailureType
 from streaming.domain.layout import hour_of
 from streaming.settings import Settings
@@ -124,7 +124,7 @@ def replay(
 
 
 def _expect_stages(stages: tuple[str, ...], settings: Settings) -> None:
-    known = {prefix.rpartition("/")[2] for prefix in Lake(settings.lake).failed_prefixes()}
+    known = {prefix.rpartition("/")[2] for prefix in DirectoryLake(settings.lake).failed_prefixes()}
     if unknown := set(stages) - known:
         having = f"there are failures of {', '.join(sorted(known))}" if known else "nothing ever failed"
         raise click.BadParameter(f"no failures of {', '.join(sorted(unknown))}; {having}", param_hint="--stage")

@@ -16,7 +16,7 @@ from clickstream_assets import pending
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import duckdb_limits, quoted, sql_file
 from streaming.settings import SettingError, load_settings, make_home
 
@@ -65,7 +65,7 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
     brings it up to date.
     """
     settings = load_settings()
-    lake = Lake(settings.lake)
+    lake = DirectoryLake(settings.lake)
     if not lake.root.is_dir():
         raise SettingError(f"there is no lake at {lake.root}; CLICKSTREAM_HOME or CLICKSTREAM_LAKE says where it is")
     make_home(settings.home)

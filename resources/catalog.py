@@ -16,7 +16,7 @@ import duckdb
 
 from resources.crawler import MOST_BYTES, MOST_FILES, SCHEMA_DRIFT, Crawl, Crawler, Drift, Known
 from resources.file_readers import select_rows
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import quoted
 from streaming.domain.layout import folder_patterns
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, Column, Table
@@ -62,7 +62,7 @@ class Catalog(Protocol):
 class DuckDBCatalog:
     """The catalog of a lake in this machine's file system."""
 
-    def __init__(self, file: Path, lake: Lake) -> None:
+    def __init__(self, file: Path, lake: DirectoryLake) -> None:
         self.file = file
         self._lake = lake
         self._crawler = Crawler(file.with_suffix(".crawl.json"), lake)
@@ -73,7 +73,7 @@ class DuckDBCatalog:
     def refresh(self, tables: Sequence[Table], views: Sequence[View] = ()) -> CatalogRefresh:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         known = self._crawler.known(tables)
-        all_views = (*(self._view(table, known) for table in tables), *views, _drift_view(known.drifts))
+        all_views = (*(self._view(table, known) for table in tables), *views, drift_view(known.drifts))
         staged = self.file.with_name(f".{self.file.name}.{os.urandom(4).hex()}")
         try:
             with duckdb.connect(staged) as connection:
@@ -105,11 +105,11 @@ class DuckDBCatalog:
 
         An hour stays sealed, so landing before the first one that is not sealed now need not be read.
         """
-        sealed = set(self._lake.hours(ENRICHED_EVENTS.prefix))
+        sealed = set(self._lake.hours(ENRICHED_EVENTS))
         landed = self._select(ENRICHED_LANDING, known)
         if not sealed:
             return landed
-        open_hours = [hour for hour in self._lake.hours(ENRICHED_LANDING.prefix) if hour not in sealed]
+        open_hours = [hour for hour in self._lake.landed_hours(ENRICHED_LANDING.prefix) if hour not in sealed]
         first = min(open_hours, default=max(sealed))
         sealed_now = f"SELECT {_HOUR_FOLDER.format(file='s.file')} FROM glob({self._files(ENRICHED_EVENTS)}) s"  # noqa: S608
         return (
@@ -132,7 +132,7 @@ class DuckDBCatalogResource(dg.ConfigurableResource[DuckDBCatalog]):
     root: str
 
     def create_resource(self, context: dg.InitResourceContext) -> DuckDBCatalog:
-        return DuckDBCatalog(Path(self.file), Lake(Path(self.root)))
+        return DuckDBCatalog(Path(self.file), DirectoryLake(Path(self.root)))
 
 
 def partition_columns(table: Table) -> tuple[Column, ...]:
@@ -152,7 +152,7 @@ def _select_nothing(columns: Sequence[Column]) -> str:
     return f"SELECT {', '.join(nothing)} LIMIT 0"
 
 
-def _drift_view(drifts: Sequence[Drift]) -> View:
+def drift_view(drifts: Sequence[Drift]) -> View:
     """The drifts themselves: they are few."""
     rows = (f"({', '.join(quoted(_text(value)) for value in drift)})" for drift in drifts)
     names = ", ".join(f'"{column.name}"' for column in SCHEMA_DRIFT)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from resources.file_schemas import SAMPLE_BYTES, Inspected, declaration, inspect
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.domain.layout import folder_patterns
 from streaming.domain.schema_drift import DriftKind
 from streaming.domain.tables import Column, Table
@@ -138,7 +138,7 @@ _decode = msgspec.json.Decoder(tuple[int, _Memory]).decode
 class Crawler:
     """Crawls a lake, and keeps what it knows in `file`."""
 
-    def __init__(self, file: Path, lake: Lake) -> None:
+    def __init__(self, file: Path, lake: DirectoryLake) -> None:
         self.file = file
         self._lake = lake
 

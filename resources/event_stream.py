@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import dagster as dg
 
-from streaming.edges.event_stream import EVENTS
-from streaming.edges.redis_stream import DELIVERY, Checkpoint, RedisEventStream, open_event_stream
+from resources.lake import File
+from streaming.edges.event_stream import DELIVERY, EVENTS, Checkpoint
+from streaming.edges.shard_leases import LeasedStream
+from streaming.edges.streams import open_event_stream
 from streaming.settings import load_settings
 
 # Delivery names a file after its shard and the first and last sequence number in it, which tell when these arrived.
@@ -28,7 +29,7 @@ class DeliveryProgress(NamedTuple):
         known = [moment for moment in moments if moment is not None]
         return min(known) if known and len(known) == len(moments) else None
 
-    def has_passed(self, file: Path) -> bool:
+    def has_passed(self, file: File) -> bool:
         """Whether delivery is done with what a landing file holds: its flush is whole.
 
         Repairs always are, and so is a file of a shard that the stream no longer has, or has begun anew: nobody is
@@ -56,7 +57,7 @@ class RedisDelivery:
         StreamUnavailable: Redis does not answer.
     """
 
-    def __init__(self, stream: RedisEventStream) -> None:
+    def __init__(self, stream: LeasedStream) -> None:
         self._stream = stream
 
     def progress(self) -> DeliveryProgress:

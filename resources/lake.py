@@ -1,14 +1,20 @@
-"""The lake as the writer of its tables sees it: landing files in, partitions out, each published in one step."""
+"""The lake as the writer of its tables sees it: landing files in, partitions out, each published in one step.
+
+What is landed is addressed by prefix and hour of arrival; what is published by table and key: the hour or day of
+the partition, None where the table has only one.
+"""
 
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import dagster as dg
 
@@ -17,6 +23,37 @@ from streaming.domain.tables import Table
 from streaming.edges.lake import LocalLake
 
 FAILED_PREFIX = "failed"
+_FETCHED_AT_ONCE = 16
+
+Key = datetime | date | None
+
+
+class File(Protocol):
+    """A file of the lake. `os.fspath` gives its path on this machine, fetching it first where the lake is elsewhere.
+
+    The path holds as long as the file is referred to.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def __fspath__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Where to write a partition: the path on this machine; or, for an engine that writes to the lake itself, the
+    prefix (`s3://bucket/…/`), where there is one."""
+
+    path: Path
+    prefix: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
 
 class Swept(NamedTuple):
@@ -26,31 +63,139 @@ class Swept(NamedTuple):
     bytes: int
 
 
-class Lake(LocalLake):
-    """A directory of this machine. Paths are relative to its root; hours are UTC."""
+class Lake(Protocol):
+    """Landing files and published tables. Moments are nanoseconds since 1970, 0 where there is nothing; hours are UTC.
 
-    def partition(self, table: Table, hour: datetime) -> Path | None:
-        """The one file of a table's hour; None before it is written."""
-        file = self.path(partition_file(table, hour))
-        return file if file.exists() else None
+    Dates of what was landed, and those that partitions are dated by, are compared for equality alone: they come from
+    other clocks.
+    """
+
+    def landed_hours(self, prefix: str) -> list[datetime]:
+        """The hours of arrival that may have files, oldest first."""
+
+    def list_hour(self, prefix: str, hour: datetime) -> Sequence[File]:
+        """The files of an hour of arrival, sorted by name."""
+
+    def changed_at(self, prefixes: Sequence[str], hour: datetime) -> int:
+        """A date of all that came to an hour of arrival under these prefixes: another one whenever more comes."""
 
     def failed_prefixes(self) -> list[str]:
         """Where the stages record failures: `failed/enrichment`, ..."""
+
+    def exists(self, relative: str) -> bool:
+        """Whether there is a file of this name."""
+
+    def read(self, relative: str) -> bytes | None:
+        """The content of a small file; None where there is none."""
+
+    def dated(self, relative: str) -> int:
+        """What a file is dated by."""
+
+    def publish(self, relative: str, data: bytes, as_of: int | None = None) -> None:
+        """Write a small file so that readers see its old content or its new one.
+
+        Args:
+            as_of: what to date it by.
+        """
+
+    def hours(self, table: Table) -> list[datetime]:
+        """The hours of a table that are published, oldest first."""
+
+    def days(self, table: Table) -> list[date]:
+        """The days of a table that are published, oldest first."""
+
+    def partition(self, table: Table, key: Key) -> File | None:
+        """The one file of a table's partition; None before it is written."""
+
+    def as_of(self, table: Table, key: Key) -> int:
+        """What a partition is dated by."""
+
+    def written_at(self, table: Table, key: Key) -> int:
+        """When a partition took its place, whatever it is dated by."""
+
+    def publishing(self, table: Table, key: Key, as_of: int | None = None) -> AbstractContextManager[Staged]:
+        """Write a partition of any size; readers see the old one until the block ends, then the new.
+
+        Args:
+            as_of: what to date it by, where that says what it was made from; else the moment.
+        """
+
+    def mirrored(self, tables: Sequence[Table]) -> "AbstractContextManager[DirectoryLake]":
+        """Published tables, whole, in a directory of this machine; for what reads a directory."""
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A folder of this machine that goes when the block ends."""
+
+    def snapshot(self) -> "Lake":
+        """The lake for reading many dates: it may answer from what it saw at first."""
+
+    def sweep(self, before: float) -> Swept:
+        """Remove what writers that were killed left, and what is out of use, if nobody touched it since `before`.
+
+        Args:
+            before: seconds since 1970.
+        """
+
+
+class DirectoryLake(LocalLake):
+    """A lake in a directory of this machine; a partition is dated by its file."""
+
+    def failed_prefixes(self) -> list[str]:
         folder = self.path(FAILED_PREFIX)
         stages = (stage.name for stage in folder.iterdir()) if folder.is_dir() else ()
         return sorted(f"{FAILED_PREFIX}/{stage}" for stage in stages if not stage.startswith("."))
 
-    def changed_at(self, prefix: str, hour: datetime) -> int:
-        """When a file last came to an hour of landing, in nanoseconds since 1970; 0 where none ever did."""
-        return modified_at(self.path(hour_prefix(prefix, hour)))
+    def changed_at(self, prefixes: Sequence[str], hour: datetime) -> int:
+        return max((_modified_at(self.path(hour_prefix(prefix, hour))) for prefix in prefixes), default=0)
+
+    def exists(self, relative: str) -> bool:
+        return self.path(relative).exists()
+
+    def read(self, relative: str) -> bytes | None:
+        try:
+            return self.path(relative).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def dated(self, relative: str) -> int:
+        return _modified_at(self.path(relative))
+
+    def publish(self, relative: str, data: bytes, as_of: int | None = None) -> None:
+        if as_of is None:
+            super().publish(relative, data)
+            return
+        with self.replacing(relative, as_of) as staged:
+            staged.write_bytes(data)
+
+    def hours(self, table: Table) -> list[datetime]:
+        return [hour for hour in self.landed_hours(table.prefix) if self.partition(table, hour)]
+
+    def days(self, table: Table) -> list[date]:
+        folders = self.path(table.prefix).glob("date=*")
+        days = sorted(date.fromisoformat(folder.name.removeprefix("date=")) for folder in folders)
+        return [day for day in days if self.partition(table, day)]
+
+    def partition(self, table: Table, key: Key) -> Path | None:
+        file = self.path(partition_file(table, key))
+        return file if file.exists() else None
+
+    def as_of(self, table: Table, key: Key) -> int:
+        return self.dated(partition_file(table, key))
+
+    def written_at(self, table: Table, key: Key) -> int:
+        try:
+            return self.path(partition_file(table, key)).stat().st_ctime_ns
+        except FileNotFoundError:
+            return 0
 
     @contextmanager
-    def publishing(self, relative: str, as_of: int | None = None) -> Iterator[Path]:
-        """Write a file of any size to the path yielded; readers see the old one until the block ends, then the new.
+    def publishing(self, table: Table, key: Key, as_of: int | None = None) -> Iterator[Staged]:
+        with self.replacing(partition_file(table, key), as_of) as staged:
+            yield Staged(staged)
 
-        Args:
-            as_of: nanoseconds since 1970 to date the file by, where its age says what it was made from.
-        """
+    @contextmanager
+    def replacing(self, relative: str, as_of: int | None = None) -> Iterator[Path]:
+        """Write a file of any size to the path yielded; it takes its place when the block ends."""
         final = self.path(relative)
         final.parent.mkdir(parents=True, exist_ok=True)
         staged = final.with_name(f".{os.urandom(4).hex()}-{final.name}")
@@ -65,46 +210,64 @@ class Lake(LocalLake):
             staged.unlink(missing_ok=True)
 
     @contextmanager
+    def mirrored(self, tables: Sequence[Table]) -> "Iterator[DirectoryLake]":
+        yield self
+
+    @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder on the lake's disk that goes when the block ends."""
         self.root.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".scratch-", dir=self.root) as folder:
             yield Path(folder)
 
+    def snapshot(self) -> "DirectoryLake":
+        return self
 
-class LocalLakeResource(dg.ConfigurableResource[Lake]):
+    def sweep(self, before: float) -> Swept:
+        return sweep(self.root, before)
+
+
+class LocalLakeResource(dg.ConfigurableResource[DirectoryLake]):
     """The lake in a directory of this machine."""
 
     root: str
 
-    def create_resource(self, context: dg.InitResourceContext) -> Lake:
-        return Lake(Path(self.root))
+    def create_resource(self, context: dg.InitResourceContext) -> DirectoryLake:
+        return DirectoryLake(Path(self.root))
 
 
-def partition_file(table: Table, hour: datetime) -> str:
-    """Where the one file of a table's hour lies: `flattened/year=…/hour=04/flattened_events.parquet`."""
-    return f"{hour_prefix(table.prefix, hour)}/{table.name}.parquet"
+def partition_folder(table: Table, key: Key) -> str:
+    """Where a partition lies: `flattened/year=…/hour=04`, `aggregated/events_by_type/date=2026-11-23`."""
+    match key:
+        case datetime():
+            return hour_prefix(table.prefix, key)
+        case date():
+            return day_prefix(table.prefix, key.isoformat())
+    return table.prefix
 
 
-def day_file(table: Table, day: date) -> str:
-    """Where the one file of a table's day lies: `aggregated/events_by_type/date=2026-11-23/events_by_type.csv`."""
-    return f"{day_prefix(table.prefix, day.isoformat())}/{table.name}.{table.format}"
+def partition_file(table: Table, key: Key) -> str:
+    """Where the one file of a partition lies in a directory: `flattened/year=…/hour=04/flattened_events.parquet`."""
+    return f"{partition_folder(table, key)}/{table.name}.{table.format}"
 
 
-def modified_at(path: Path) -> int:
-    """The date of a file or folder in nanoseconds since 1970; 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+def written_partition(lake: Lake, table: Table, key: Key) -> File:
+    """The one file of a partition that is there.
+
+    Raises:
+        LookupError: it is not.
+    """
+    file = lake.partition(table, key)
+    if file is None:
+        raise LookupError(f"{table.name} has no partition {key}" if key else f"there is no {table.name}")
+    return file
 
 
-def written_at(path: Path) -> int:
-    """When a file was put in its place, in nanoseconds since 1970, whatever it is dated by; 0 where there is none."""
-    try:
-        return path.stat().st_ctime_ns
-    except FileNotFoundError:
-        return 0
+def local_paths(files: Sequence["os.PathLike[str]"]) -> list[str]:
+    """The paths of files on this machine; those that lie elsewhere are fetched, several at once."""
+    if all(isinstance(file, Path) for file in files):
+        return [os.fspath(file) for file in files]
+    with ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
+        return list(threads.map(os.fspath, files))
 
 
 def sweep(root: Path, before: float) -> Swept:
@@ -122,6 +285,13 @@ def sweep(root: Path, before: float) -> Swept:
                 _remove(path)
         folders[:] = [name for name in folders if not name.startswith(".")]
     return swept
+
+
+def _modified_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _touched_at(path: Path) -> float:

@@ -6,6 +6,7 @@ SELECT (COPY, UNLOAD) is the engine's business and stands here; the SELECT is th
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -14,6 +15,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
+from resources.lake import local_paths
 from resources.wide_rows import Order, is_wide, save_in_ranges
 from streaming.domain.tables import Table
 from streaming.settings import ROOT
@@ -36,11 +38,13 @@ _NEUTRALISED_FORMULA = FORMULA.replace(")(", ")'(")
 class Source(NamedTuple):
     """Files that a statement reads as one table; no files make an empty, typed one.
 
-    Files that were written on the way to an answer are of no declared table.
+    Files that were written on the way to an answer are of no declared table. `partitions`: the first and the last of
+    the table's that are meant, for an engine that reads the lake's catalog rather than files.
     """
 
     table: Table | None
-    files: Sequence[Path]
+    files: Sequence[os.PathLike[str]]
+    partitions: tuple[date, date] | None = None
 
 
 Sources = Mapping[str, Source]
@@ -57,7 +61,7 @@ class Warehouse(Protocol):
         statement: str,
         parameters: Sequence[Any],
         sources: Sources,
-        file: Path,
+        file: os.PathLike[str],
         metadata: Mapping[str, str],
         order: Order | None = None,
     ) -> int:
@@ -67,7 +71,9 @@ class Warehouse(Protocol):
             order: columns to write the rows in the order of; rows may then have any width.
         """
 
-    def unload(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, table: Table) -> int:
+    def unload(
+        self, statement: str, parameters: Sequence[Any], sources: Sources, file: os.PathLike[str], table: Table
+    ) -> int:
         """Write the answer to one `|`-delimited CSV file with a header, columns as declared. Returns how many rows."""
 
 
@@ -127,7 +133,7 @@ class DuckDBWarehouse:
         statement: str,
         parameters: Sequence[Any],
         sources: Sources,
-        file: Path,
+        file: os.PathLike[str],
         metadata: Mapping[str, str],
         order: Order | None = None,
     ) -> int:
@@ -146,7 +152,9 @@ class DuckDBWarehouse:
 
         return self._run(sources, write)
 
-    def unload(self, statement: str, parameters: Sequence[Any], sources: Sources, file: Path, table: Table) -> int:
+    def unload(
+        self, statement: str, parameters: Sequence[Any], sources: Sources, file: os.PathLike[str], table: Table
+    ) -> int:
         columns = ", ".join(
             csv_text(column.name) if column.type == "VARCHAR" else f'"{column.name}"' for column in table.columns
         )
@@ -196,19 +204,24 @@ def _inlined(statement: str) -> str:
 
 
 def _copy(
-    connection: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[Any], file: Path, options: str
+    connection: duckdb.DuckDBPyConnection,
+    statement: str,
+    parameters: Sequence[Any],
+    file: os.PathLike[str],
+    options: str,
 ) -> int:
-    copy = f"COPY ({statement}) TO {quoted(str(file))} ({options})"
+    copy = f"COPY ({statement}) TO {quoted(os.fspath(file))} ({options})"
     return int(connection.execute(copy, list(parameters)).fetchall()[0][0])
 
 
 def _identities(sources: Sources) -> list[tuple[int, int]]:
-    states = (file.stat() for source in sources.values() for file in source.files)
-    return [(state.st_ino, state.st_ctime_ns) for state in states]
+    """What tells that a partition was replaced; a file that is fetched from elsewhere never is."""
+    paths = (file for source in sources.values() for file in source.files if isinstance(file, Path))
+    return [(state.st_ino, state.st_ctime_ns) for state in map(os.stat, paths)]
 
 
 def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.DuckDBPyRelation:
-    files = [str(file) for file in source.files]
+    files = local_paths(source.files)
     if source.table and not files:
         return connection.sql(empty_select(source.table))
     if source.table and source.table.format == "json":

@@ -4,9 +4,9 @@ Where events carry much in `extra`, that is more than any memory limit. Then the
 the rows' text adds up; each range is selected, sorted and appended as a row group. The cuts depend on the rows alone.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
@@ -51,7 +51,7 @@ def save_in_ranges(
     statement: str,
     parameters: Sequence[Any],
     order: Order,
-    file: Path,
+    file: os.PathLike[str],
     metadata: Mapping[str, str],
 ) -> int:
     """Write the answer to one Parquet file in this order, a row group for each range. Returns how many rows."""

@@ -7,11 +7,11 @@ import dagster as dg
 
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
-from clickstream_assets.aggregates.unload import is_unloaded, unload, unloaded_at, unloaded_file
+from clickstream_assets.aggregates.unload import is_unloaded, unload
 from clickstream_assets.freshness import DAILY
 from clickstream_assets.metadata import Metadata, csv_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, day_of_key, hour_ranges, shown
-from resources.lake import Lake, day_file, written_at
+from resources.lake import Lake, written_partition
 from resources.warehouse import Warehouse, sql_file
 
 
@@ -59,7 +59,7 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
                 continue
             changes = _changes(aggregate, day, flattened, lake)
             rows = unload(aggregate, day, flattened, lake, warehouse)
-            told = csv_metadata(lake.path(unloaded_file(aggregate, day)), rows) | changes
+            told = csv_metadata(written_partition(lake, aggregate.table, day), rows) | changes
             if config.only_pending:
                 yield dg.AssetMaterialization(context.asset_key, partition=key, metadata=told)
             else:
@@ -72,10 +72,10 @@ def _aggregate_asset(aggregate: Aggregate, partitions: Partitions) -> dg.AssetsD
 
 def _changes(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> Metadata:
     """Why a day is unloaded: what was flattened since it was unloaded last, and what else was written that it reads."""
-    before = unloaded_at(aggregate, day, lake)
+    before = lake.written_at(aggregate.table, day)
     if not before:
         return {"changed_hours": "unloaded for the first time"}
     hours = hour_ranges(flattened.placed_after(before, aggregate.depends_on, day))
     told = {"changed_hours": shown(hours, most=20) or "none"}
-    tables = [table.name for table in aggregate.also_reads if written_at(lake.path(day_file(table, day))) > before]
+    tables = [table.name for table in aggregate.also_reads if lake.written_at(table, day) > before]
     return told | ({"changed_tables": ", ".join(tables)} if tables else {})

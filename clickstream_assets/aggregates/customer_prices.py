@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pymysql
 from clickstream_assets.freshness import DAILY
 from clickstream_assets.metadata import parquet_preview, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, day_of_key
-from resources.lake import Lake, day_file
+from resources.lake import Lake, written_partition
 from streaming.domain.tables import CUSTOMER_PRICES
 from streaming.edges.parquet import arrow_schema, parquet_bytes
 from streaming.edges.users_db import Customer, UsersDb
@@ -43,7 +44,7 @@ def customer_prices_asset(partitions: Partitions) -> dg.AssetsDefinition:
         days = [day_of_key(key) for key in context.partition_keys]
         record_prices(days, datetime.now(UTC).date(), lake, users_db)
         for day in days:
-            file = lake.path(day_file(CUSTOMER_PRICES, day))
+            file = written_partition(lake, CUSTOMER_PRICES, day)
             told = {"dagster/row_count": pq.read_metadata(file).num_rows, "preview": parquet_preview(file)}
             context.add_asset_metadata(told, partition_key=day.isoformat())
 
@@ -56,13 +57,13 @@ def record_prices(days: Iterable[date], today: date, lake: Lake, users_db: Users
     Raises:
         dagster.Failure: a day has no prices yet, and MySQL cannot be read.
     """
-    due = [day for day in days if day >= today or not lake.path(day_file(CUSTOMER_PRICES, day)).exists()]
+    due = [day for day in days if day >= today or lake.partition(CUSTOMER_PRICES, day) is None]
     if not due:
         return []
     try:
         prices = _parquet(users_db.all_customers())
     except pymysql.MySQLError as error:
-        lacking = [day for day in due if not lake.path(day_file(CUSTOMER_PRICES, day)).exists()]
+        lacking = [day for day in due if lake.partition(CUSTOMER_PRICES, day) is None]
         if lacking:
             told = f"prices of {len(lacking)} days are to be recorded, and MySQL cannot be read: {error}"
             raise dg.Failure(told) from error
@@ -70,13 +71,14 @@ def record_prices(days: Iterable[date], today: date, lake: Lake, users_db: Users
         return []
     changed = [day for day in due if _content(day, lake) != prices]
     for day in changed:
-        lake.publish(day_file(CUSTOMER_PRICES, day), prices)
+        with lake.publishing(CUSTOMER_PRICES, day) as file:
+            file.path.write_bytes(prices)
     return changed
 
 
 def _content(day: date, lake: Lake) -> bytes | None:
-    file = lake.path(day_file(CUSTOMER_PRICES, day))
-    return file.read_bytes() if file.exists() else None
+    file = lake.partition(CUSTOMER_PRICES, day)
+    return Path(file).read_bytes() if file else None
 
 
 def _parquet(customers: Iterable[Customer]) -> bytes:

@@ -5,9 +5,8 @@ from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate, groupby
-from pathlib import Path
 
-from resources.lake import Lake, partition_file
+from resources.lake import File, Lake
 from streaming.domain.tables import FLATTENED_EVENTS
 
 DAY = timedelta(days=1)
@@ -27,22 +26,22 @@ class Dependence(StrEnum):
 class FlattenedDays:
     """When every flattened hour was written, read once: days of aggregates are judged by it without looking again.
 
-    One `stat` an hour: 0.4 s for two years of hours.
+    A directory is asked of every hour: 0.4 s for two years of hours.
     """
 
     def __init__(self, lake: Lake) -> None:
-        self._lake = lake
-        self._hours = [hour for hour in lake.hours(FLATTENED_EVENTS.prefix) if lake.partition(FLATTENED_EVENTS, hour)]
-        states = [self._file(hour).stat() for hour in self._hours]
-        self._modified = [state.st_mtime_ns for state in states]
-        self._placed = [state.st_ctime_ns for state in states]
+        self._lake = lake.snapshot()
+        self._hours = self._lake.hours(FLATTENED_EVENTS)
+        self._modified = [self._lake.as_of(FLATTENED_EVENTS, hour) for hour in self._hours]
+        self._placed = [self._lake.written_at(FLATTENED_EVENTS, hour) for hour in self._hours]
         self._newest_before: list[int] = [0, *accumulate(self._modified, max)]
         self._sum_before: list[int] = [0, *accumulate(map(_mixed, self._modified))]
         self.days = [day for day, _ in groupby(self._hours, key=datetime.date)]
 
-    def files(self, depends_on: Dependence, day: date) -> list[Path]:
+    def files(self, depends_on: Dependence, day: date) -> list[File]:
         """The files that a day is made from."""
-        return [self._file(hour) for hour in self._hours[self._span(depends_on, day)]]
+        hours = self._hours[self._span(depends_on, day)]
+        return [file for hour in hours if (file := self._lake.partition(FLATTENED_EVENTS, hour))]
 
     def as_of(self, depends_on: Dependence, day: date, beside: Iterable[int] = ()) -> int:
         """What to date a day by, in nanoseconds since 1970: the second of the newest file that it is made from.
@@ -92,9 +91,6 @@ class FlattenedDays:
         return slice(
             bisect_left(self._hours, first, key=datetime.date), bisect_right(self._hours, last, key=datetime.date)
         )
-
-    def _file(self, hour: datetime) -> Path:
-        return self._lake.path(partition_file(FLATTENED_EVENTS, hour))
 
 
 def _mixed(date_of_file: int) -> int:

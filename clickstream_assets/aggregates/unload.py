@@ -3,11 +3,10 @@
 import zlib
 from datetime import date, datetime
 from functools import cache
-from pathlib import Path
 
 from clickstream_assets.aggregates.dependence import DAY, FlattenedDays
 from clickstream_assets.aggregates.registry import Aggregate
-from resources.lake import Lake, day_file, modified_at, written_at
+from resources.lake import File, Lake
 from resources.warehouse import Source, Sources, Warehouse, sql_file
 from streaming.domain.tables import FLATTENED_EVENTS, Table
 
@@ -25,7 +24,7 @@ def unload(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake
         NotRecordedError: what the aggregate reads beside flattened events is not there.
     """
     sources = sources_of(aggregate, day, flattened, lake)
-    with lake.publishing(unloaded_file(aggregate, day), _as_of(aggregate, day, flattened, lake)) as file:
+    with lake.publishing(aggregate.table, day, _as_of(aggregate, day, flattened, lake)) as file:
         return warehouse.unload(sql_file(aggregate.statement), bounds(day), sources, file, aggregate.table)
 
 
@@ -45,23 +44,13 @@ def bounds(day: date) -> list[datetime]:
     return [start, start + DAY]
 
 
-def unloaded_file(aggregate: Aggregate, day: date) -> str:
-    """Where a day of an aggregate lies."""
-    return day_file(aggregate.table, day)
-
-
-def unloaded_at(aggregate: Aggregate, day: date, lake: Lake) -> int:
-    """When a day was unloaded last, in nanoseconds since 1970; 0: never."""
-    return written_at(lake.path(unloaded_file(aggregate, day)))
-
-
 def is_unloaded(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> bool:
     """Whether a day of an aggregate was made from what is there now of all that it is made from."""
-    return modified_at(lake.path(unloaded_file(aggregate, day))) == _as_of(aggregate, day, flattened, lake)
+    return lake.as_of(aggregate.table, day) == _as_of(aggregate, day, flattened, lake)
 
 
 def _as_of(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: Lake) -> int:
-    beside = (modified_at(lake.path(day_file(table, day))) for table in aggregate.also_reads)
+    beside = (lake.as_of(table, day) for table in aggregate.also_reads)
     return flattened.as_of(aggregate.depends_on, day, [*beside, _edition(aggregate)])
 
 
@@ -72,8 +61,8 @@ def _edition(aggregate: Aggregate) -> int:
     return zlib.crc32(repr(made_by).encode())
 
 
-def _recorded(table: Table, day: date, lake: Lake) -> Path:
-    file = lake.path(day_file(table, day))
-    if not file.exists():
+def _recorded(table: Table, day: date, lake: Lake) -> File:
+    file = lake.partition(table, day)
+    if file is None:
         raise NotRecordedError(f"{table.name} has nothing of {day}; materialize it for that day first")
     return file

@@ -16,7 +16,7 @@ from clickstream_assets.freshness import DAILY
 from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD
 from clickstream_assets.metadata import Metadata
 from clickstream_assets.requests import BECAUSE, is_running
-from resources.lake import Lake, modified_at
+from resources.lake import Lake
 from streaming.settings import Settings
 
 DASHBOARD = "dashboard"
@@ -71,7 +71,7 @@ def rebuild_dashboard(
 
 def is_built(lake: Lake) -> bool:
     """Whether the page in place was made from the tables as they are; where there are neither, too."""
-    return modified_at(lake.path(PAGE)) == as_of(lake)
+    return lake.dated(PAGE) == as_of(lake)
 
 
 def publish(lake: Lake, memory_limit_bytes: int) -> Metadata:
@@ -84,8 +84,7 @@ def publish(lake: Lake, memory_limit_bytes: int) -> Metadata:
     made_from = as_of(lake)
     with opened(lake, memory_limit_bytes) as connection:
         page = render(connection)
-    with lake.publishing(PAGE, made_from) as file:
-        file.write_bytes(page)
+    lake.publish(PAGE, page, made_from)
     content = decode(packed_data(page))
     picture = base64.b64encode(preview(content)).decode()
     return {
@@ -93,17 +92,16 @@ def publish(lake: Lake, memory_limit_bytes: int) -> Metadata:
         "panels": len(PANELS),
         "bytes": len(page),
         "seconds": round(perf_counter() - started, 2),
-        "file": dg.MetadataValue.path(lake.path(PAGE)),
         "preview": dg.MetadataValue.md(f"![Events by day and by type](data:image/png;base64,{picture})"),
     }
 
 
 def differences(lake: Lake, memory_limit_bytes: int) -> dict[str, str]:
     """The measures of which the page holds other sums by day or hour than the table; none where there is no page."""
-    page = lake.path(PAGE)
-    if not page.exists():
+    page = lake.read(PAGE)
+    if page is None:
         return {}
-    content = decode(packed_data(page.read_bytes()))
+    content = decode(packed_data(page))
     found: dict[str, str] = {}
     with opened(lake, memory_limit_bytes) as connection:
         for source in SOURCES:

@@ -19,7 +19,7 @@ import duckdb
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.dashboard.panels import SOURCES, Source
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake, written_at
+from resources.lake import Lake
 from resources.warehouse import duckdb_limits
 
 _READ = {source.table for source in SOURCES}
@@ -37,9 +37,10 @@ class NoDataError(Exception):
 @contextmanager
 def opened(lake: Lake, memory_limit_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """The tables of the dashboard as they lie in the lake now, in a catalog of their own."""
-    with lake.scratch() as folder:
-        catalog = DuckDBCatalog(folder / "catalog.duckdb", lake)
-        catalog.refresh(list(SHOWN_TABLES.values()))
+    tables = list(SHOWN_TABLES.values())
+    with lake.scratch() as folder, lake.mirrored(tables) as mirror:
+        catalog = DuckDBCatalog(folder / "catalog.duckdb", mirror)
+        catalog.refresh(tables)
         limits = duckdb_limits(memory_limit_bytes, folder / "duckdb")
         with duckdb.connect(catalog.file, read_only=True, config=limits) as connection:
             connection.execute("SET enable_progress_bar = false")  # it would go to stdout
@@ -51,9 +52,8 @@ def as_of(lake: Lake) -> int:
 
     0 where there are none. One `stat` a table and day: 0.1 s for 400 days.
     """
-    moments = [
-        written_at(file) for table in SHOWN_TABLES.values() for file in lake.path(table.prefix).glob("date=*/[!.]*")
-    ]
+    lake = lake.snapshot()
+    moments = [lake.written_at(table, day) for table in SHOWN_TABLES.values() for day in lake.days(table)]
     return max(moments, default=0) // SECOND * SECOND + sum(moments) % SECOND
 
 

@@ -1,7 +1,6 @@
 """Asset `enriched_events`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,7 +14,7 @@ from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import parquet_metadata, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_key, hour_of_key
 from resources.event_stream import Delivery
-from resources.lake import Lake, partition_file
+from resources.lake import File, Lake, written_partition
 from resources.look_ups import EnrichmentSources
 from resources.warehouse import Warehouse
 from streaming.domain.tables import ENRICHED_EVENTS
@@ -91,7 +90,7 @@ def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.As
             if not is_closed(hour, lake, progress) or not has_arrivals(hour, lake):
                 continue
             sealed = seal_hour(hour, lake, warehouse, look_ups, from_raw=from_raw)
-            file = lake.path(partition_file(ENRICHED_EVENTS, hour))
+            file = written_partition(lake, ENRICHED_EVENTS, hour)
             told = {"from_raw": sealed.from_raw, "healed": sealed.healed.records, "first_healed": sealed.healed.first}
             context.add_asset_metadata({**parquet_metadata(file, "arrival_timestamp"), **told}, partition_key=key)
             schemas[key] = _schema_verdict(file)
@@ -103,7 +102,7 @@ def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.As
     return [enriched_events]
 
 
-def _schema_verdict(file: Path) -> Verdict:
+def _schema_verdict(file: File) -> Verdict:
     found, declared = pq.read_schema(file).remove_metadata(), arrow_schema(ENRICHED_EVENTS)
     return Verdict(found.equals(declared), {} if found.equals(declared) else {"found": found, "declared": declared})
 

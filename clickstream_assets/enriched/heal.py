@@ -69,7 +69,7 @@ def keep_failures(hour: datetime, lake: Lake, failures: Iterable[Failure]) -> No
         of_stage = list(some)
         record_ids = [failure.record.record_id for failure in of_stage]
         file = f"{_name(f'failed/{stage}', hour, 'heal', record_ids)}.json.gz"
-        if not lake.path(file).exists():  # writing it once more would date the hour's arrivals by this repair
+        if not lake.exists(file):  # writing it once more would date the hour's arrivals by this repair
             lines = b"".join(msgspec.json.encode(_error_line(failure)) + b"\n" for failure in of_stage)
             lake.publish(file, gzip.compress(lines, mtime=0))
 

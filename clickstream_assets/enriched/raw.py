@@ -4,12 +4,12 @@ import gzip
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import pybase64
 
+from resources.lake import File
 from streaming.domain.tables import DELIVERY_COLUMNS, RAW_EVENTS
 
 BATCH_BYTES = 1_000_000
@@ -35,7 +35,7 @@ class RawRecord(NamedTuple):
     data: bytes
 
 
-def raw_records(files: Collection[Path], wanted: Collection[str] | None = None) -> Iterator[list[RawRecord]]:
+def raw_records(files: Collection[File], wanted: Collection[str] | None = None) -> Iterator[list[RawRecord]]:
     """The distinct records of raw files, in batches of about BATCH_BYTES; `wanted` limits them to these identities.
 
     A delivery that was repeated may come again in another batch.

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from clickstream_assets.enriched.enrich import enrich_records
 from clickstream_assets.enriched.heal import MOST_AT_ONCE, landing_name
 from clickstream_assets.enriched.raw import RawRecord, raw_records
-from clickstream_assets.ledger.balance import read_balances
-from resources.lake import Lake, partition_file
+from clickstream_assets.ledger.balance import read_ledger
+from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, RAW_EVENTS
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
@@ -35,9 +35,10 @@ class Repaired(NamedTuple):
 
 def degraded_hours(lake: Lake, since: datetime | None = None) -> list[datetime]:
     """Sealed hours of arrival with degraded rows, those with most of them first."""
-    hours = [hour for hour in lake.hours(EVENT_LEDGER.prefix) if since is None or hour >= since]
-    ledgers = [lake.path(partition_file(EVENT_LEDGER, hour)) for hour in hours if lake.partition(ENRICHED_EVENTS, hour)]
-    degraded = [balance for balance in read_balances(ledgers) if balance.degraded_records]
+    lake = lake.snapshot()
+    hours = [hour for hour in lake.hours(EVENT_LEDGER) if since is None or hour >= since]
+    sealed = [hour for hour in hours if lake.partition(ENRICHED_EVENTS, hour)]
+    degraded = [balance for balance in read_ledger(sealed, lake) if balance.degraded_records]
     return [each.arrival_hour for each in sorted(degraded, key=lambda each: each.degraded_records, reverse=True)]
 
 

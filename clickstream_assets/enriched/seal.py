@@ -1,8 +1,8 @@
 """Sealing: the landing files of an hour of arrival become one sorted file of `enriched_events`."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pyarrow.parquet as pq
@@ -12,7 +12,7 @@ from clickstream_assets.enriched.heal import Healed, heal, keep_failures
 from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
 from clickstream_assets.enriched.recorded import Snapshot, repeatable
 from resources.event_stream import DeliveryProgress
-from resources.lake import Lake, partition_file
+from resources.lake import File, Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
 from streaming.edges.look_ups import Finder
@@ -22,6 +22,9 @@ from streaming.edges.parquet import arrow_schema
 LANDING_FILES = "landing_files"
 FROM_RAW = "from_raw"
 ORDER = ("arrival_timestamp", "record_id")
+
+# Where delivery lands what was accepted, and what became of it.
+ARRIVALS = (RAW_EVENTS.prefix, ENRICHED_LANDING.prefix)
 
 HOUR = timedelta(hours=1)
 # A record is stamped moments before the stream takes it; an hour waits this long for those on their way.
@@ -97,7 +100,7 @@ def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: Snap
         return _publish(hour, lake, warehouse, landed, [enriched, absent], from_raw=True)
 
 
-def enriched_files(hour: datetime, lake: Lake) -> list[Path]:
+def enriched_files(hour: datetime, lake: Lake) -> list[File]:
     """The files that hold an hour as it is now: the sealed one, and the landing files that are not in it."""
     sealed = lake.partition(ENRICHED_EVENTS, hour)
     in_sealed = sealed_from(sealed) if sealed else set()
@@ -105,7 +108,7 @@ def enriched_files(hour: datetime, lake: Lake) -> list[Path]:
     return [sealed, *later] if sealed else later
 
 
-def sealed_from(sealed: Path) -> set[str]:
+def sealed_from(sealed: File) -> set[str]:
     """The names of the landing files that are in a sealed file."""
     return set(json.loads(pq.read_metadata(sealed).metadata[LANDING_FILES.encode()]))
 
@@ -118,14 +121,14 @@ def was_made_from_raw(hour: datetime, lake: Lake) -> bool:
 
 def arrivals_changed_at(hour: datetime, lake: Lake) -> int:
     """When delivery last wrote to an hour, in nanoseconds since 1970; a sealed file is dated by it."""
-    return max(lake.changed_at(table.prefix, hour) for table in (RAW_EVENTS, ENRICHED_LANDING))
+    return lake.changed_at(ARRIVALS, hour)
 
 
 class _Landed(NamedTuple):
     """The landing files of an hour, and the moment from which on more may have come, in nanoseconds since 1970."""
 
     as_of: int
-    files: list[Path]
+    files: Sequence[File]
 
 
 def _landed(hour: datetime, lake: Lake) -> _Landed:
@@ -134,9 +137,9 @@ def _landed(hour: datetime, lake: Lake) -> _Landed:
 
 
 def _publish(
-    hour: datetime, lake: Lake, warehouse: Warehouse, landed: _Landed, files: list[Path], *, from_raw: bool
+    hour: datetime, lake: Lake, warehouse: Warehouse, landed: _Landed, files: Sequence[File], *, from_raw: bool
 ) -> int:
     says = {LANDING_FILES: json.dumps([file.name for file in landed.files]), FROM_RAW: json.dumps(from_raw)}
     sources = {"enriched_landing": Source(ENRICHED_LANDING, files)}
-    with lake.publishing(partition_file(ENRICHED_EVENTS, hour), landed.as_of) as file:
+    with lake.publishing(ENRICHED_EVENTS, hour, landed.as_of) as file:
         return warehouse.save(sql_file("enriched/enriched_events"), [], sources, file, says, ORDER)

@@ -5,7 +5,7 @@ import dagster as dg
 from clickstream_assets.failed.collect import has_failures, publish_failed_events
 from clickstream_assets.metadata import parquet_metadata, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
-from resources.lake import Lake, partition_file
+from resources.lake import Lake, written_partition
 from resources.warehouse import Warehouse
 from streaming.domain.tables import FAILED_EVENTS, REPLAYS
 
@@ -31,7 +31,7 @@ def failed_assets(partitions: Partitions) -> list[dg.AssetsDefinition | dg.Asset
             hour = hour_of_key(key)
             if has_failures(hour, lake):
                 publish_failed_events(hour, lake, warehouse)
-                file = lake.path(partition_file(FAILED_EVENTS, hour))
+                file = written_partition(lake, FAILED_EVENTS, hour)
                 context.add_asset_metadata(parquet_metadata(file, "arrival_timestamp"), partition_key=key)
 
     replays = dg.AssetSpec(

@@ -1,11 +1,11 @@
 """What every stage recorded as failed becomes `failed_events`, each record typed anew by the contract."""
 
+import os
 from datetime import datetime
-from pathlib import Path
 
 from clickstream_assets.enriched.seal import enriched_files
 from clickstream_assets.failed.errors import collect_failures
-from resources.lake import Lake, modified_at, partition_file
+from resources.lake import Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.failures import CONSUMER_STAGES
 from streaming.domain.tables import ENRICHED_EVENTS, FAILED_EVENTS, REPLAYS
@@ -14,11 +14,11 @@ from streaming.domain.tables import ENRICHED_EVENTS, FAILED_EVENTS, REPLAYS
 def publish_failed_events(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
     """Write the partition of an hour of arrival; returns its rows."""
     as_of = failures_changed_at(hour, lake)  # before they are read: what comes in between shows as newer
-    with lake.publishing(partition_file(FAILED_EVENTS, hour), as_of) as file:
+    with lake.publishing(FAILED_EVENTS, hour, as_of) as file:
         return write_failed_events(hour, lake, warehouse, file)
 
 
-def write_failed_events(hour: datetime, lake: Lake, warehouse: Warehouse, file: Path) -> int:
+def write_failed_events(hour: datetime, lake: Lake, warehouse: Warehouse, file: "os.PathLike[str]") -> int:
     """Write what failed in an hour of arrival, as it stands now, to a file; returns its rows."""
     previous = lake.partition(FAILED_EVENTS, hour)
     with lake.scratch() as scratch:
@@ -38,9 +38,14 @@ def has_failures(hour: datetime, lake: Lake) -> bool:
 
 def is_collected(hour: datetime, lake: Lake) -> bool:
     """Whether failed_events holds every failure that was recorded for an hour of arrival."""
-    return modified_at(lake.path(partition_file(FAILED_EVENTS, hour))) == failures_changed_at(hour, lake)
+    return lake.as_of(FAILED_EVENTS, hour) == failures_changed_at(hour, lake)
 
 
 def failures_changed_at(hour: datetime, lake: Lake) -> int:
     """When a failure or its replay was last recorded for an hour of arrival, in nanoseconds since 1970; 0: never."""
-    return max(lake.changed_at(prefix, hour) for prefix in (*lake.failed_prefixes(), REPLAYS.prefix))
+    return lake.changed_at(failure_prefixes(lake), hour)
+
+
+def failure_prefixes(lake: Lake) -> list[str]:
+    """Where failures are recorded, and what came of replaying them."""
+    return [*lake.failed_prefixes(), REPLAYS.prefix]

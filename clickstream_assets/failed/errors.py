@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pybase64
 
-from resources.lake import Lake
+from resources.lake import File, Lake
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.failures import FailureType, Fault
 from streaming.domain.tables import FAILED_EVENTS
@@ -76,7 +76,7 @@ def _row(stage: str, line: ErrorLine, judge: EventJudge) -> dict[str, Any]:
     }
 
 
-def _lines(files: Iterable[Path]) -> Iterator[bytes]:
+def _lines(files: Iterable[File]) -> Iterator[bytes]:
     for file in files:
         with gzip.open(file) as lines:
             yield from lines

@@ -24,7 +24,7 @@ from clickstream_assets.enriched.heal import landing_name
 from clickstream_assets.enriched.raw import RawRecord
 from clickstream_assets.failed.collect import is_collected, write_failed_events
 from clickstream_assets.failed.errors import batches
-from resources.lake import Lake, partition_file, written_at
+from resources.lake import File, Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.failures import FailureType, Fault
@@ -149,7 +149,7 @@ def _choose(choice: Choice, lake: Lake, warehouse: Warehouse, scratch: Path) -> 
     parameters = [list(choice.types), list(choice.stages), list(choice.record_ids)]
     first, last = choice.first_hour, choice.last_hour
     prefixes = lake.failed_prefixes()
-    hours = sorted({hour for prefix in prefixes for hour in lake.hours(prefix)})
+    hours = sorted({hour for prefix in prefixes for hour in lake.landed_hours(prefix)})
     wanted = [hour for hour in hours if (first is None or hour >= first) and (last is None or hour <= last)]
     tables = {hour: _failed_events(hour, lake, warehouse, scratch) for hour in wanted}
     failed = {"failed_events": Source(FAILED_EVENTS, list(tables.values()))}
@@ -166,12 +166,11 @@ def _choose(choice: Choice, lake: Lake, warehouse: Warehouse, scratch: Path) -> 
     return chosen
 
 
-def _failed_events(hour: datetime, lake: Lake, warehouse: Warehouse, scratch: Path) -> Path:
+def _failed_events(hour: datetime, lake: Lake, warehouse: Warehouse, scratch: Path) -> File:
     """The hour's failed_events: the table's own where nothing has come since, else as they would be now."""
-    table = lake.path(partition_file(FAILED_EVENTS, hour))
-    sealed = written_at(lake.path(partition_file(ENRICHED_EVENTS, hour)))
-    enriched = max(sealed, lake.changed_at(ENRICHED_LANDING.prefix, hour))
-    if is_collected(hour, lake) and written_at(table) > enriched:
+    table = lake.partition(FAILED_EVENTS, hour)
+    enriched = max(lake.written_at(ENRICHED_EVENTS, hour), lake.changed_at([ENRICHED_LANDING.prefix], hour))
+    if table and is_collected(hour, lake) and lake.written_at(FAILED_EVENTS, hour) > enriched:
         return table
     file = scratch / f"failed-{hour:%Y%m%d%H}.parquet"
     write_failed_events(hour, lake, warehouse, file)
@@ -286,7 +285,7 @@ def _record(hour: datetime, failures: list[_Failed], faults: _Faults, lake: Lake
     if new:
         named = hashlib.sha256(_encode([[outcome.record_id, outcome.stage, *outcome.known_as] for outcome in new]))
         file = f"{hour_prefix(REPLAYS.prefix, hour)}/replay-{named.hexdigest()[:32]}.json.gz"
-        if not lake.path(file).exists():
+        if not lake.exists(file):
             lake.publish(file, gzip_bytes(b"".join(_encode(outcome) + b"\n" for outcome in new)))
 
 

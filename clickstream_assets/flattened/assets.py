@@ -18,7 +18,7 @@ from clickstream_assets.flattened.flatten import (
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, hour_key, hour_of_key
-from resources.lake import Lake, partition_file
+from resources.lake import Lake, written_partition
 from resources.warehouse import Warehouse
 from streaming.domain.tables import FLATTENED_EVENTS
 
@@ -92,7 +92,7 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
 
 
 def _metadata(hour: datetime, event_hour: EventHour, changed: list[datetime], lake: Lake) -> Metadata:
-    file = lake.path(partition_file(FLATTENED_EVENTS, hour))
+    file = written_partition(lake, FLATTENED_EVENTS, hour)
     return {
         **parquet_metadata(file, "event_timestamp"),
         "arrival_hours": dg.MetadataValue.json([hour_key(arrival) for arrival in event_hour.arrivals]),

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.seal import HOUR, enriched_files
-from clickstream_assets.ledger.balance import Balance, read_balances
-from resources.lake import Lake, partition_file
+from clickstream_assets.ledger.balance import read_ledger
+from resources.lake import Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FLATTENED_EVENTS
@@ -35,8 +35,9 @@ class EventHour:
 def find_event_hours(hours: Collection[datetime], lake: Lake) -> dict[datetime, EventHour]:
     """Where the ledger found the events of some event hours; event time is at most MAX_CLOCK_SKEW after arrival."""
     found = {hour: EventHour() for hour in hours}
+    lake = lake.snapshot()
     first = hour_of(min(hours) - MAX_CLOCK_SKEW)
-    arrival_hours = [hour for hour in lake.hours(EVENT_LEDGER.prefix) if hour >= first]
+    arrival_hours = [hour for hour in lake.hours(EVENT_LEDGER) if hour >= first]
     for balance in read_ledger(arrival_hours, lake):
         for touched in balance.touched_event_hours:
             event_hour = found.get(touched.event_hour)
@@ -47,12 +48,6 @@ def find_event_hours(hours: Collection[datetime], lake: Lake) -> dict[datetime, 
             if balance.state == "red":  # also where none of its rows is left: they may be what is missing
                 event_hour.red.append(balance.arrival_hour)
     return found
-
-
-def read_ledger(arrival_hours: Iterable[datetime], lake: Lake) -> list[Balance]:
-    """The ledger of some hours of arrival; hours that have none are left out."""
-    files = (lake.partition(EVENT_LEDGER, hour) for hour in arrival_hours)
-    return read_balances(file for file in files if file)
 
 
 def flatten(hour: datetime, event_hour: EventHour, lake: Lake, warehouse: Warehouse) -> int:
@@ -68,7 +63,7 @@ def flatten(hour: datetime, event_hour: EventHour, lake: Lake, warehouse: Wareho
     start = hour.astimezone(UTC).replace(tzinfo=None)
     says = {ARRIVAL_HOURS: json.dumps(_described(event_hour))}
     sources = {"enriched_events": Source(ENRICHED_EVENTS, files)}
-    with lake.publishing(partition_file(FLATTENED_EVENTS, hour)) as file:
+    with lake.publishing(FLATTENED_EVENTS, hour) as file:
         return warehouse.save(sql_file("flatten/flattened_events"), [start, start + HOUR], sources, file, says, ORDER)
 
 

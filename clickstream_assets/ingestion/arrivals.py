@@ -2,7 +2,7 @@
 
 import gzip
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from clickstream_assets.ingestion.storage import compare_storage
 from clickstream_assets.metadata import PREVIEW_ROWS, Metadata, parquet_preview, preview
 from clickstream_assets.partitions import hour_key
-from resources.lake import Lake
+from resources.lake import File, Lake
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS, Table
 
 LANDING_TABLES = (RAW_EVENTS, ENRICHED_LANDING, HIGH_INTENT_VIEWS)
@@ -27,15 +27,16 @@ class Arrival(NamedTuple):
 
     table: Table
     hour: datetime
-    files: list[Path]
+    files: Sequence[File]
     version: str
 
 
 def arrivals(lake: Lake, since: int = 0) -> Iterator[Arrival]:
     """The landing hours to which files came at `since` (nanoseconds since 1970) or later."""
+    lake = lake.snapshot()
     for table in LANDING_TABLES:
-        for hour in lake.hours(table.prefix):
-            if lake.changed_at(table.prefix, hour) >= since:
+        for hour in lake.landed_hours(table.prefix):
+            if lake.changed_at([table.prefix], hour) >= since:
                 files = lake.list_hour(table.prefix, hour)
                 names = hashlib.sha256("\n".join(file.name for file in files).encode())
                 yield Arrival(table, hour, files, names.hexdigest()[:16])
@@ -76,7 +77,7 @@ def _known_versions(table: str, keys: list[str], instance: dg.DagsterInstance) -
 def _metadata(arrival: Arrival, lake: Lake) -> Metadata:
     metadata: Metadata = {
         "files": len(arrival.files),
-        "bytes": sum(file.stat().st_size for file in arrival.files),
+        "bytes": sum(Path(file).stat().st_size for file in arrival.files),
         "preview": _preview(arrival),
     }
     if arrival.table.format == "parquet":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from resources.lake import Lake
+from resources.lake import File, Lake
 from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
 
 _SIZE_FIELD = 4
@@ -23,12 +23,12 @@ def compare_storage(hour: datetime, lake: Lake) -> str:
     return "\n".join(["| format | bytes | of JSON |", "|---|---:|---:|", *rows])
 
 
-def _json_bytes(file: Path) -> int:
+def _json_bytes(file: File) -> int:
     """The size of a gzip file's content, which its last four bytes tell."""
-    with file.open("rb") as compressed:
+    with Path(file).open("rb") as compressed:
         compressed.seek(-_SIZE_FIELD, 2)
         return int.from_bytes(compressed.read(), "little")
 
 
-def _bytes(files: Sequence[Path]) -> int:
-    return sum(file.stat().st_size for file in files)
+def _bytes(files: Sequence[File]) -> int:
+    return sum(Path(file).stat().st_size for file in files)

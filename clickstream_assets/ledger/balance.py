@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.raw import RAW_IDENTITIES
-from clickstream_assets.enriched.seal import GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
-from clickstream_assets.failed.collect import failures_changed_at, is_collected, write_failed_events
+from clickstream_assets.enriched.seal import ARRIVALS, GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
+from clickstream_assets.failed.collect import failure_prefixes, is_collected, write_failed_events
 from clickstream_assets.ledger.clicks import compare_clicks
 from resources.event_stream import DeliveryProgress
-from resources.lake import Lake, modified_at, partition_file, written_at
+from resources.lake import File, Lake, local_paths, written_partition
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.failures import CONSUMER_STAGES
 from streaming.domain.layout import hour_of
@@ -74,7 +74,7 @@ def _publish(hour: datetime, lake: Lake, warehouse: Warehouse, progress: Deliver
         as_of = _nanoseconds(progress.caught_up_to or _NEVER)
     enriched = enriched_files(hour, lake)
     clicks = compare_clicks(enriched, _elsewhere(hour, enriched, lake, warehouse) if closed else {}, lake, warehouse)
-    with lake.scratch() as scratch, lake.publishing(partition_file(EVENT_LEDGER, hour), as_of) as file:
+    with lake.scratch() as scratch, lake.publishing(EVENT_LEDGER, hour, as_of) as file:
         sources = {
             "identities": Source(None, [_identities(hour, enriched, lake, warehouse, progress, scratch)]),
             "enriched_events": Source(ENRICHED_EVENTS, enriched),
@@ -92,19 +92,23 @@ def first_deficits(hour: datetime, lake: Lake) -> dict[str, list[str]]:
     """The first few record_ids of an hour that are missing, and that are unknown."""
     found: dict[str, list[str]] = {}
     for side in ("missing", "unknown"):
-        rows = pq.read_table(
-            lake.path(partition_file(LEDGER_DEFICITS, hour)), columns=["record_id"], filters=[("side", "==", side)],
-            partitioning=None,
-        )  # fmt: skip
+        file = written_partition(lake, LEDGER_DEFICITS, hour)
+        rows = pq.read_table(file, columns=["record_id"], filters=[("side", "==", side)], partitioning=None)
         if rows.num_rows:
             found[side] = rows["record_id"].slice(0, FEW).to_pylist()
     return found
 
 
-def read_balances(files: Iterable[Path]) -> list[Balance]:
+def read_ledger(arrival_hours: Iterable[datetime], lake: Lake) -> list[Balance]:
+    """The ledger of some hours of arrival; hours that have none are left out."""
+    files = (lake.partition(EVENT_LEDGER, hour) for hour in arrival_hours)
+    return read_balances([file for file in files if file])
+
+
+def read_balances(files: Sequence[File]) -> list[Balance]:
     """The rows of ledger files, also of earlier and later releases: columns they lack count nothing."""
     balances = []
-    for file in files:
+    for file in local_paths(files):
         with pq.ParquetFile(file) as ledger:  # opened once: it may be replaced meanwhile
             balances += [_balance(row) for row in ledger.read().to_pylist()]
     return balances
@@ -112,7 +116,8 @@ def read_balances(files: Iterable[Path]) -> list[Balance]:
 
 def accounts_until(hour: datetime, lake: Lake) -> int:
     """The date, in nanoseconds since 1970, of a ledger that accounts for everything that has come to a closed hour."""
-    return max(arrivals_changed_at(hour, lake), _nanoseconds(hour + HOUR + GRACE), failures_changed_at(hour, lake))
+    changed_at = lake.changed_at([*ARRIVALS, *failure_prefixes(lake)], hour)
+    return max(changed_at, _nanoseconds(hour + HOUR + GRACE))
 
 
 def is_stale(hour: datetime, lake: Lake) -> bool:
@@ -123,22 +128,22 @@ def is_stale(hour: datetime, lake: Lake) -> bool:
 def is_unsealed(hour: datetime, lake: Lake) -> bool:
     """Whether a closed hour is not sealed, or files came to it after it was."""
     # Not "older than": in a lake that was copied, or after the clock was set back, dates need not go up.
-    return modified_at(lake.path(partition_file(ENRICHED_EVENTS, hour))) != arrivals_changed_at(hour, lake)
+    return lake.as_of(ENRICHED_EVENTS, hour) != arrivals_changed_at(hour, lake)
 
 
 def _is_unbalanced(hour: datetime, lake: Lake) -> bool:
-    ledger = lake.path(partition_file(EVENT_LEDGER, hour))
-    return modified_at(ledger) != accounts_until(hour, lake) or written_at(ledger) < max(_compared(hour, lake))
+    is_outdated = lake.as_of(EVENT_LEDGER, hour) != accounts_until(hour, lake)
+    return is_outdated or lake.written_at(EVENT_LEDGER, hour) < max(_compared(hour, lake))
 
 
 def _compared(hour: datetime, lake: Lake) -> list[int]:
     """When the files that an hour's ledger compares took their place."""
-    return [written_at(lake.path(partition_file(table, hour))) for table in (ENRICHED_EVENTS, FAILED_EVENTS)]
+    return [lake.written_at(table, hour) for table in (ENRICHED_EVENTS, FAILED_EVENTS)]
 
 
 def _identities(
     hour: datetime,
-    enriched: Sequence[Path],
+    enriched: Sequence[File],
     lake: Lake,
     warehouse: Warehouse,
     progress: DeliveryProgress,
@@ -163,18 +168,18 @@ def _identities(
 
 
 def _elsewhere(
-    hour: datetime, enriched: Sequence[Path], lake: Lake, warehouse: Warehouse
-) -> dict[datetime, list[Path]]:
+    hour: datetime, enriched: Sequence[File], lake: Lake, warehouse: Warehouse
+) -> dict[datetime, list[File]]:
     """The other hours of arrival that the ledger found rows in of the event hours that this one touches."""
     sources = {"enriched_events": Source(ENRICHED_EVENTS, enriched)}
     found = warehouse.select(sql_file("ledger/touched_event_hours"), [], sources)["event_hour"].to_pylist()
     touched = {event_hour.replace(tzinfo=UTC) for event_hour in found}
+    lake = lake.snapshot()
     first = hour_of(min(touched, default=hour) - MAX_CLOCK_SKEW)
-    others = [other for other in lake.hours(EVENT_LEDGER.prefix) if other >= first and other != hour]
-    balances = read_balances(lake.path(partition_file(EVENT_LEDGER, other)) for other in others)
+    others = [other for other in lake.hours(EVENT_LEDGER) if other >= first and other != hour]
     return {
         balance.arrival_hour: enriched_files(balance.arrival_hour, lake)
-        for balance in balances
+        for balance in read_ledger(others, lake)
         if any(event_hour.events and event_hour.event_hour in touched for event_hour in balance.touched_event_hours)
     }
 
@@ -182,7 +187,7 @@ def _elsewhere(
 def _publish_deficits(balance: Balance, identities: Source, lake: Lake, warehouse: Warehouse) -> None:
     """Write what keeps an hour from balancing; no rows, where nothing does any more."""
     parameters = [_naive(balance.arrival_hour), balance.state == "red"]
-    with lake.publishing(partition_file(LEDGER_DEFICITS, balance.arrival_hour)) as file:
+    with lake.publishing(LEDGER_DEFICITS, balance.arrival_hour) as file:
         warehouse.save(sql_file("ledger/ledger_deficits"), parameters, {"identities": identities}, file, {})
 
 

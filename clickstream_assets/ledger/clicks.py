@@ -6,12 +6,11 @@ event hours.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from resources.lake import Lake
+from resources.lake import File, Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS
 
@@ -25,7 +24,7 @@ class Clicks(NamedTuple):
 
 
 def compare_clicks(
-    own: Sequence[Path], elsewhere: Mapping[datetime, Sequence[Path]], lake: Lake, warehouse: Warehouse
+    own: Sequence[File], elsewhere: Mapping[datetime, Sequence[File]], lake: Lake, warehouse: Warehouse
 ) -> Clicks:
     """Compare the rows of an hour with each other, and with those of other hours of arrival in the same event hours.
 
@@ -45,6 +44,6 @@ def compare_clicks(
     return Clicks(found["repeated_clicks"], found["conflicting_clicks"], found["conflict_examples"])
 
 
-def _sources(own: Sequence[Path], elsewhere: Iterable[Sequence[Path]]) -> dict[str, Source]:
+def _sources(own: Sequence[File], elsewhere: Iterable[Sequence[File]]) -> dict[str, Source]:
     others = [file for files in elsewhere for file in files]
     return {"enriched_events": Source(ENRICHED_EVENTS, own), "elsewhere": Source(ENRICHED_EVENTS, others)}

@@ -1,15 +1,14 @@
 """Asset `latest_search_by_user` and its checks."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import dagster as dg
 import pyarrow.parquet as pq
 
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
-from clickstream_assets.reports.latest_search_by_user import REPORT_FILE, STATEMENT, refresh, users_astray
-from resources.lake import Lake
+from clickstream_assets.reports.latest_search_by_user import STATEMENT, refresh, users_astray
+from resources.lake import File, Lake, written_partition
 from resources.warehouse import Warehouse, sql_file
 from streaming.domain.tables import LATEST_SEARCH_BY_USER
 from streaming.edges.user_cache import UserCache
@@ -47,7 +46,8 @@ def latest_search_by_user(
     unavailable = refresh(lake, warehouse, user_cache, users_db)
     reasons = {source: reason for source, reason in unavailable._asdict().items() if reason}
     yield dg.MaterializeResult(
-        metadata=_metadata(lake.path(REPORT_FILE)) | {"unavailable": dg.MetadataValue.json(reasons)},
+        metadata=_metadata(written_partition(lake, LATEST_SEARCH_BY_USER, None))
+        | {"unavailable": dg.MetadataValue.json(reasons)},
         check_results=[_every_source_answered(reasons)],
     )
 
@@ -74,7 +74,7 @@ def _every_source_answered(reasons: Mapping[str, str]) -> dg.AssetCheckResult:
     )
 
 
-def _metadata(file: Path) -> Metadata:
+def _metadata(file: File) -> Metadata:
     return {
         **parquet_metadata(file, "last_search"),
         "users_without_name": _null_count(file, "name"),
@@ -82,7 +82,7 @@ def _metadata(file: Path) -> Metadata:
     }
 
 
-def _null_count(file: Path, column: str) -> int:
+def _null_count(file: File, column: str) -> int:
     metadata = pq.read_metadata(file)
     position = metadata.schema.names.index(column)
     groups = map(metadata.row_group, range(metadata.num_row_groups))

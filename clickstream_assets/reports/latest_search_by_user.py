@@ -18,13 +18,12 @@ import sqlglot
 from sqlglot import exp
 
 from clickstream_assets.aggregates.dependence import Dependence, FlattenedDays
-from resources.lake import Lake, modified_at
+from resources.lake import Lake, written_partition
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import FLATTENED_EVENTS, LATEST_SEARCH_BY_USER, Column, Table
 from streaming.edges.user_cache import UserCache
 from streaming.edges.users_db import UsersDb
 
-REPORT_FILE = f"{LATEST_SEARCH_BY_USER.prefix}/{LATEST_SEARCH_BY_USER.name}.parquet"
 STATEMENT = "athena/latest_search_by_user"
 PAGE = 5_000
 
@@ -94,7 +93,7 @@ def refresh(lake: Lake, warehouse: Warehouse, user_cache: UserCache, users_db: U
             _USERS.name: Source(_USERS, [users]),
             _CUSTOMERS.name: Source(_CUSTOMERS, [customers]),
         }
-        with lake.publishing(REPORT_FILE, flattened.as_of(*_all_of(flattened))) as file:
+        with lake.publishing(LATEST_SEARCH_BY_USER, None, flattened.as_of(*_all_of(flattened))) as file:
             warehouse.save(statement.report, [], sources, file, {})
     return unavailable
 
@@ -119,15 +118,16 @@ class Astray(NamedTuple):
 
 def users_astray(lake: Lake, warehouse: Warehouse) -> Astray:
     """Hold the report against flattened events as they are now."""
-    report = lake.path(REPORT_FILE)
     flattened = FlattenedDays(lake)
     sources = {
         "flattened_events": Source(FLATTENED_EVENTS, flattened.files(*_all_of(flattened))),
-        LATEST_SEARCH_BY_USER.name: Source(LATEST_SEARCH_BY_USER, [report]),
+        LATEST_SEARCH_BY_USER.name: Source(
+            LATEST_SEARCH_BY_USER, [written_partition(lake, LATEST_SEARCH_BY_USER, None)]
+        ),
     }
     (found,) = warehouse.select(sql_file("reports/users_astray"), [], sources).to_pylist()
     now = FlattenedDays(lake)  # looked at once more: nothing may have been flattened while they were compared
-    return Astray(modified_at(report) == now.as_of(*_all_of(now)), **found)
+    return Astray(lake.as_of(LATEST_SEARCH_BY_USER, None) == now.as_of(*_all_of(now)), **found)
 
 
 def local_statement() -> LocalStatement:

@@ -54,7 +54,7 @@ class LocalLake:
         """The files of one hour of a table, sorted by name; none when there is no such hour."""
         return _files(self.path(hour_prefix(prefix, hour)))
 
-    def hours(self, prefix: str) -> list[datetime]:
+    def landed_hours(self, prefix: str) -> list[datetime]:
         """The hours of a table that have files, oldest first."""
         folders = filter(_files, self.path(prefix).glob("year=*/month=*/day=*/hour=*"))
         return sorted(hour for folder in folders if (hour := parse_hour(str(folder.relative_to(self.root)))))

@@ -16,9 +16,9 @@ from clickstream_assets.aggregates.customer_prices import record_prices
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.aggregates.rolled_up import rolled_up
-from clickstream_assets.aggregates.unload import unload, unloaded_file
+from clickstream_assets.aggregates.unload import unload
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import FLATTENED_EVENTS
@@ -57,7 +57,7 @@ def event(user: str, minute: float, action: str = "Search", /, **columns: Any) -
     return {"user_id": user, "event_timestamp": at(minute)[0].replace(tzinfo=None), "event_name": action, **columns}
 
 
-def flatten_events(lake: Lake, events: Iterable[Event]) -> None:
+def flatten_events(lake: DirectoryLake, events: Iterable[Event]) -> None:
     """Write the flattened hours of events; click_ids number them."""
     by_hour: dict[datetime, list[Event]] = {}
     for number, each in enumerate(events):
@@ -70,16 +70,16 @@ def flatten_events(lake: Lake, events: Iterable[Event]) -> None:
         pq.write_table(pa.Table.from_pylist(rows, arrow_schema(FLATTENED_EVENTS)), file)
 
 
-def unloaded(lake: Lake, warehouse: DuckDBWarehouse, name: str, day: date = DAY, shop: Shop = SHOP) -> str:
+def unloaded(lake: DirectoryLake, warehouse: DuckDBWarehouse, name: str, day: date = DAY, shop: Shop = SHOP) -> str:
     """The text of a day of an aggregate, with prices recorded as the shop has them where there are none yet."""
     record_prices([day], date.max, lake, shop)
     unload(BY_NAME[name], day, FlattenedDays(lake), lake, warehouse)
-    return lake.path(unloaded_file(BY_NAME[name], day)).read_text()
+    return lake.path(partition_file(BY_NAME[name].table, day)).read_text()
 
 
 def over_all_days(folder: Path, name: str, events: Sequence[Event]) -> pd.DataFrame:
     """All days of an aggregate of these events, as the catalog reads it: its columns and `date`, as Python values."""
-    lake, warehouse = Lake(folder), DuckDBWarehouse(100_000_000, folder / ".duckdb")
+    lake, warehouse = DirectoryLake(folder), DuckDBWarehouse(100_000_000, folder / ".duckdb")
     flatten_events(lake, events)
     for day in FlattenedDays(lake).days:
         unloaded(lake, warehouse, name, day)
@@ -88,7 +88,7 @@ def over_all_days(folder: Path, name: str, events: Sequence[Event]) -> pd.DataFr
 
 def asked(folder: Path, name: str, statement: str) -> pd.DataFrame:
     """What the catalog answers about an aggregate in `folder`, and the views over it."""
-    catalog = DuckDBCatalog(folder / "catalog.duckdb", Lake(folder))
+    catalog = DuckDBCatalog(folder / "catalog.duckdb", DirectoryLake(folder))
     catalog.refresh([BY_NAME[name].table], list(rolled_up(BY_NAME[name])))
     with duckdb.connect(catalog.file, read_only=True) as connection:
         answer = connection.execute(statement)

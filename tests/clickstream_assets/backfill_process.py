@@ -14,7 +14,7 @@ import dagster as dg
 
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.partitions import hour_key, range_tags
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.domain.envelope import stamp
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import RAW_EVENTS
@@ -26,13 +26,13 @@ from tests.landing import event_text
 
 def main(hours: int, records: int) -> None:
     settings = load_settings()
-    lake = Lake(settings.lake)
+    lake = DirectoryLake(settings.lake)
     first = hour_of(NOW)
     text = event_text(first, "CLICK")
     for number in range(hours):
         hour = first + timedelta(hours=number)
         with (
-            lake.publishing(f"{hour_prefix(RAW_EVENTS.prefix, hour)}/one.json.gz") as file,
+            lake.replacing(f"{hour_prefix(RAW_EVENTS.prefix, hour)}/one.json.gz") as file,
             gzip.open(file, "wb") as raw,
         ):
             for record in range(records):

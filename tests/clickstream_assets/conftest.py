@@ -9,11 +9,11 @@ from clickstream_assets.catch_up import CatchUp
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.partitions import Partitions
 from resources.event_stream import DeliveryProgress
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import Place
+from streaming.edges.event_stream import Checkpoint
 from streaming.edges.look_ups import Found
-from streaming.edges.redis_stream import Checkpoint
 from streaming.edges.user_cache import UserCache
 from streaming.edges.users_db import UsersDb
 from streaming.settings import Settings, load_settings
@@ -59,8 +59,8 @@ class DeliveryTo:
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
+def lake(tmp_path: Path) -> DirectoryLake:
+    return DirectoryLake(tmp_path / "lake")
 
 
 @pytest.fixture

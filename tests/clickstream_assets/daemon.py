@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from tests.clickstream_assets.conftest import NOW, DeliveryTo
 
 Range = tuple[str, str]
@@ -16,7 +16,7 @@ class Daemon:
     """
 
     def __init__(
-        self, definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake, delivered: DeliveryTo
+        self, definitions: dg.Definitions, instance: dg.DagsterInstance, lake: DirectoryLake, delivered: DeliveryTo
     ) -> None:
         self._definitions = definitions
         self._instance = instance

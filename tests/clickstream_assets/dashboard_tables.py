@@ -10,7 +10,7 @@ import duckdb
 from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.dashboard.data import SHOWN_TABLES
 from clickstream_assets.dashboard.panels import SOURCES
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.tables import Column
 from tests.clickstream_assets.aggregates import Event, flatten_events, unloaded
@@ -59,7 +59,7 @@ def shop_events(days: int, events_a_day: int, seed: int = 7) -> list[Event]:
     return events
 
 
-def make_tables(lake: Lake, warehouse: DuckDBWarehouse, events: Sequence[Event]) -> None:
+def make_tables(lake: DirectoryLake, warehouse: DuckDBWarehouse, events: Sequence[Event]) -> None:
     """Flatten and unload what the dashboard reads."""
     flatten_events(lake, events)
     for day in FlattenedDays(lake).days:
@@ -67,7 +67,7 @@ def make_tables(lake: Lake, warehouse: DuckDBWarehouse, events: Sequence[Event])
             unloaded(lake, warehouse, table, day)
 
 
-def make_large_tables(lake: Lake, customers: int, cities: int, days: int, rows_a_day: int) -> None:
+def make_large_tables(lake: DirectoryLake, customers: int, cities: int, days: int, rows_a_day: int) -> None:
     """Aggregates as large as a page must bear, written as they are unloaded: each table its own numbers."""
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
@@ -76,7 +76,13 @@ def make_large_tables(lake: Lake, customers: int, cities: int, days: int, rows_a
 
 
 def _large_table(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, customers: int, cities: int, days: int, rows: int
+    connection: duckdb.DuckDBPyConnection,
+    lake: DirectoryLake,
+    name: str,
+    customers: int,
+    cities: int,
+    days: int,
+    rows: int,
 ) -> None:
     """Half of a day's keys come every day, so that there is much to hold; the others go through all there are."""
     table = SHOWN_TABLES[name]

@@ -10,7 +10,7 @@ from clickstream_assets.enriched.seal import seal
 from clickstream_assets.flattened.flatten import find_event_hours, flatten
 from clickstream_assets.ledger.balance import publish_balance
 from resources.event_stream import DeliveryProgress
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from tests.clickstream_assets.aggregates import SHOP
 from tests.clickstream_assets.conftest import NOW, caught_up
@@ -19,20 +19,20 @@ LONG_AFTER = NOW + timedelta(days=2)
 DONE = caught_up(LONG_AFTER)
 
 
-def settle(lake: Lake, warehouse: DuckDBWarehouse, progress: DeliveryProgress = DONE) -> None:
+def settle(lake: DirectoryLake, warehouse: DuckDBWarehouse, progress: DeliveryProgress = DONE) -> None:
     for hour in pending.arrival_hours(lake, progress).closed:
         seal(hour, lake, warehouse)
         publish_balance(hour, lake, warehouse, progress)
 
 
-def flatten_pending(lake: Lake, warehouse: DuckDBWarehouse) -> list[datetime]:
+def flatten_pending(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> list[datetime]:
     hours = pending.event_hours(lake)
     for hour, event_hour in (find_event_hours(hours, lake) if hours else {}).items():
         flatten(hour, event_hour, lake, warehouse)
     return hours
 
 
-def aggregate_pending(lake: Lake, warehouse: DuckDBWarehouse) -> list[date]:
+def aggregate_pending(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> list[date]:
     days = pending.days(lake)
     record_prices(days, date.max, lake, SHOP)
     for day, aggregates in days.items():

@@ -11,11 +11,11 @@ from clickstream_assets import pending
 from clickstream_assets.aggregates.customer_prices import record_prices
 from clickstream_assets.aggregates.dependence import DAY, Dependence, FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES
-from clickstream_assets.aggregates.unload import is_unloaded, unload, unloaded_file
+from clickstream_assets.aggregates.unload import is_unloaded, unload
 from clickstream_assets.catalog import CATALOGUED
 from commands.verify import Behind, check_promises
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.tables import FLATTENED_EVENTS
 from tests.clickstream_assets.aggregates import (
@@ -41,7 +41,7 @@ DEPENDENTS = {
 
 
 @pytest.fixture
-def days(lake: Lake) -> FlattenedDays:
+def days(lake: DirectoryLake) -> FlattenedDays:
     """Days with an event each, one of them today's."""
     flatten_events(lake, [event("20", number * 1440) for number in NUMBERS])
     return FlattenedDays(lake)
@@ -55,7 +55,9 @@ def test_days_depend_on_what_the_registry_declares(days: FlattenedDays) -> None:
 
 
 @pytest.mark.usefixtures("days")
-def test_a_day_is_behind_when_one_it_depends_on_was_flattened_anew(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_day_is_behind_when_one_it_depends_on_was_flattened_anew(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     aggregate_pending(lake, warehouse)
     assert not pending.days(lake)
 
@@ -69,7 +71,7 @@ def test_a_day_is_behind_when_one_it_depends_on_was_flattened_anew(lake: Lake, w
 
 
 @pytest.mark.usefixtures("days")
-def test_a_day_is_behind_when_its_prices_changed(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_day_is_behind_when_its_prices_changed(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     aggregate_pending(lake, warehouse)
 
     assert record_prices([TODAY], TODAY, lake, Shop({20: "9.9900"})) == [TODAY]
@@ -80,7 +82,7 @@ def test_a_day_is_behind_when_its_prices_changed(lake: Lake, warehouse: DuckDBWa
 
 
 def test_a_day_that_was_made_with_other_columns_is_behind(
-    days: FlattenedDays, lake: Lake, warehouse: DuckDBWarehouse
+    days: FlattenedDays, lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     before = BY_NAME["events_by_type"]
     unload(before, TODAY, days, lake, warehouse)
@@ -90,7 +92,7 @@ def test_a_day_that_was_made_with_other_columns_is_behind(
 
 
 @pytest.mark.parametrize("dated", [-3600, 3600])
-def test_a_day_is_behind_whatever_the_clock_says(lake: Lake, warehouse: DuckDBWarehouse, dated: int) -> None:
+def test_a_day_is_behind_whatever_the_clock_says(lake: DirectoryLake, warehouse: DuckDBWarehouse, dated: int) -> None:
     """An older date than the newest hour's: a slower writer had begun before, or the clock was set back."""
     flatten_events(lake, [event("20", minute) for minute in (-1440, 0, 60)])
     aggregate_pending(lake, warehouse)
@@ -105,18 +107,18 @@ def test_a_day_is_behind_whatever_the_clock_says(lake: Lake, warehouse: DuckDBWa
 @settings(max_examples=6)
 @given(events=random_events(days=(-30, -29, -1, 0, 3)))
 def test_random_events_keep_every_invariant(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> None:
-    lake = Lake(tmp_path_factory.mktemp("lake"))
+    lake = DirectoryLake(tmp_path_factory.mktemp("lake"))
     flatten_events(lake, events)
     aggregate_pending(lake, DuckDBWarehouse(100_000_000, lake.root / ".duckdb"))
     assert invariants_broken(lake) == []
 
 
-def test_a_user_too_many_breaks_an_invariant_of_each(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_user_too_many_breaks_an_invariant_of_each(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     """A day of an aggregate is put back as it was before an event was taken away."""
     events = [event(user, 1, "ViewContent", country="US", region="Ohio") for user in ("7", "20")]
     flatten_events(lake, events)
     aggregate_pending(lake, warehouse)
-    files = {name: lake.path(unloaded_file(aggregate, TODAY)) for name, aggregate in BY_NAME.items()}
+    files = {name: lake.path(partition_file(aggregate.table, TODAY)) for name, aggregate in BY_NAME.items()}
     before = {name: file.read_bytes() for name, file in files.items()}
     flatten_events(lake, events[:1])
     aggregate_pending(lake, warehouse)
@@ -128,7 +130,7 @@ def test_a_user_too_many_breaks_an_invariant_of_each(lake: Lake, warehouse: Duck
         file.write_bytes(now)
 
 
-def invariants_broken(lake: Lake) -> list[dict[str, object]]:
+def invariants_broken(lake: DirectoryLake) -> list[dict[str, object]]:
     """What `./run verify` finds of the aggregates' invariants."""
     catalog = DuckDBCatalog(lake.root / ".catalog.duckdb", lake)
     catalog.refresh(CATALOGUED)

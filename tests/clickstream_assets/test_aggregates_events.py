@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from tests.clickstream_assets.aggregates import (
     Event,
@@ -107,12 +107,14 @@ depth|views
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_a_day_is_as_counted_by_hand(lake: Lake, warehouse: DuckDBWarehouse, name: str) -> None:
+def test_a_day_is_as_counted_by_hand(lake: DirectoryLake, warehouse: DuckDBWarehouse, name: str) -> None:
     flatten_events(lake, EVENTS)
     assert unloaded(lake, warehouse, name) == BY_HAND[name]
 
 
-def test_regions_that_are_as_busy_are_ranked_by_name_and_ten_are_kept(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_regions_that_are_as_busy_are_ranked_by_name_and_ten_are_kept(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     flatten_events(lake, [event("20", number, country="US", region=f"R{number % 12:02}") for number in range(26)])
     ranked = [line.split("|") for line in unloaded(lake, warehouse, "top_regions").splitlines()[1:]]
     assert [row[0] for row in ranked] == [str(rank) for rank in range(1, 11)]
@@ -120,7 +122,9 @@ def test_regions_that_are_as_busy_are_ranked_by_name_and_ten_are_kept(lake: Lake
     assert [row[3] for row in ranked] == ["3", "3", *["2"] * 8]
 
 
-def test_coordinates_are_read_without_the_tails_of_binary_fractions(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_coordinates_are_read_without_the_tails_of_binary_fractions(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     """15.4667 cannot be added up exactly: fifty of them, divided by fifty, are 15.466700000000001."""
     flatten_events(lake, [event("20", 1, latitude=15.4667, longitude=-70.1997) for _ in range(50)])
     assert unloaded(lake, warehouse, "events_by_city").splitlines()[1] == "|||50|50|0|0|0|15.4667|-70.1997"

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from clickstream_assets import pending
 from clickstream_assets.aggregates.customer_prices import record_prices
 from clickstream_assets.aggregates.dependence import DAY, FlattenedDays
-from clickstream_assets.aggregates.unload import NotRecordedError, unload, unloaded_file
+from clickstream_assets.aggregates.unload import NotRecordedError, unload
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.jobs import AGGREGATE
 from clickstream_assets.requests import aggregate_requests
-from resources.lake import Lake, day_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.tables import CUSTOMER_PRICES
 from streaming.edges.users_db import Customer, UsersDb
@@ -45,7 +45,7 @@ REVENUE = BY_NAME["revenue_by_pixel"]
 NOWHERE = "mysql://root@127.0.0.1:1/clickstream"
 
 
-def test_clicks_of_customers_cost_what_each_of_them_costs(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_clicks_of_customers_cost_what_each_of_them_costs(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     prices = Shop({20: "1.2500", 35: "0.0001", 123456789012345678: "3.0000"})
     flatten_events(
         lake,
@@ -85,8 +85,8 @@ def test_random_clicks_agree_with_pandas(tmp_path_factory: pytest.TempPathFactor
     assert found["clicks"].sum() == len(events)
 
 
-def test_prices_are_kept_when_their_day_is_over(lake: Lake) -> None:
-    files = {day: lake.path(day_file(CUSTOMER_PRICES, day)) for day in (PAST, PAST + DAY)}
+def test_prices_are_kept_when_their_day_is_over(lake: DirectoryLake) -> None:
+    files = {day: lake.path(partition_file(CUSTOMER_PRICES, day)) for day in (PAST, PAST + DAY)}
     assert record_prices(files, PAST + DAY, lake, Shop({20: "1.0000"})) == [PAST, PAST + DAY]
     before = {day: (file.read_bytes(), file.stat().st_ino) for day, file in files.items()}
 
@@ -107,24 +107,24 @@ class Down(Shop):
         raise pymysql.OperationalError(2003, "nobody there")
 
 
-def test_without_mysql_the_day_that_goes_on_keeps_its_prices(lake: Lake) -> None:
+def test_without_mysql_the_day_that_goes_on_keeps_its_prices(lake: DirectoryLake) -> None:
     with pytest.raises(dg.Failure, match="prices of 1 days are to be recorded"):
         record_prices([PAST], PAST, lake, Down({}))
     record_prices([PAST], PAST, lake, SHOP)
-    before = lake.path(day_file(CUSTOMER_PRICES, PAST)).read_bytes()
+    before = lake.path(partition_file(CUSTOMER_PRICES, PAST)).read_bytes()
     assert record_prices([PAST], PAST, lake, Down({})) == []
-    assert lake.path(day_file(CUSTOMER_PRICES, PAST)).read_bytes() == before
+    assert lake.path(partition_file(CUSTOMER_PRICES, PAST)).read_bytes() == before
 
 
-def test_a_day_without_prices_is_not_made_up(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_day_without_prices_is_not_made_up(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     flatten_events(lake, [event("20", 0)])
     with pytest.raises(NotRecordedError, match="customer_prices has nothing of 2026-11-20"):
         unload(REVENUE, PAST, FlattenedDays(lake), lake, warehouse)
-    assert not lake.path(unloaded_file(REVENUE, PAST)).exists()
+    assert not lake.path(partition_file(REVENUE.table, PAST)).exists()
 
 
 def aggregate(
-    platform: Settings, instance: dg.DagsterInstance, lake: Lake, mysql_url: str
+    platform: Settings, instance: dg.DagsterInstance, lake: DirectoryLake, mysql_url: str
 ) -> list[dg.ExecuteInProcessResult]:
     """The runs that schedules would ask for; with a shop that is down they may fail."""
     edges = {"users_db": UsersDb(mysql_url, connect_seconds=1)}
@@ -150,8 +150,8 @@ def set_price(mysql_url: str, price: str) -> None:
         connection.commit()
 
 
-def text(lake: Lake, day: date) -> str:
-    return lake.path(unloaded_file(REVENUE, day)).read_text()
+def text(lake: DirectoryLake, day: date) -> str:
+    return lake.path(partition_file(REVENUE.table, day)).read_text()
 
 
 def click(day: date, minute: float = 0) -> Event:
@@ -159,7 +159,7 @@ def click(day: date, minute: float = 0) -> Event:
 
 
 def test_a_past_day_is_rebuilt_to_the_same_bytes_and_the_day_that_goes_on_follows(
-    platform: Settings, instance: dg.DagsterInstance, lake: Lake, mysql_url: str
+    platform: Settings, instance: dg.DagsterInstance, lake: DirectoryLake, mysql_url: str
 ) -> None:
     today = datetime.now(UTC).date()
     set_price(mysql_url, "1.0000")
@@ -170,7 +170,7 @@ def test_a_past_day_is_rebuilt_to_the_same_bytes_and_the_day_that_goes_on_follow
     assert text(lake, today) == past
 
     set_price(mysql_url, "9.0000")
-    lake.path(unloaded_file(REVENUE, PAST)).unlink()
+    lake.path(partition_file(REVENUE.table, PAST)).unlink()
     flatten_events(lake, [click(today), click(today, 1)])
     assert all(run.success for run in aggregate(platform, instance, lake, mysql_url))
 
@@ -183,7 +183,7 @@ def test_a_past_day_is_rebuilt_to_the_same_bytes_and_the_day_that_goes_on_follow
 
 
 def test_without_mysql_revenue_waits_and_nothing_else_does(
-    platform: Settings, instance: dg.DagsterInstance, lake: Lake, mysql_url: str
+    platform: Settings, instance: dg.DagsterInstance, lake: DirectoryLake, mysql_url: str
 ) -> None:
     flatten_events(lake, [click(PAST)])
 
@@ -194,7 +194,7 @@ def test_without_mysql_revenue_waits_and_nothing_else_does(
     assert failed.step_key == "customer_prices"
     assert "MySQL cannot be read" in failed.event_specific_data.error.message
     assert pending.days(lake) == {PAST: [REVENUE]}
-    assert not lake.path(unloaded_file(REVENUE, PAST)).exists()
+    assert not lake.path(partition_file(REVENUE.table, PAST)).exists()
 
     assert all(run.success for run in aggregate(platform, instance, lake, mysql_url))
     assert not pending.days(lake)

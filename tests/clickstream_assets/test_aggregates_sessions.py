@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickstream_assets.aggregates.dependence import DAY
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from tests.clickstream_assets import aggregates
 from tests.clickstream_assets.aggregates import BY_NAME, MIDNIGHT, as_rows, at, event, over_all_days, unloaded
@@ -18,7 +18,7 @@ from tests.clickstream_assets.aggregates import BY_NAME, MIDNIGHT, as_rows, at, 
 Visit = tuple[str, datetime, str]
 
 
-def flatten_events(lake: Lake, visits: Iterable[Visit]) -> None:
+def flatten_events(lake: DirectoryLake, visits: Iterable[Visit]) -> None:
     """Flattened events of (user, event time, event name)."""
     aggregates.flatten_events(lake, as_events(visits))
 
@@ -27,12 +27,12 @@ def as_events(visits: Iterable[Visit]) -> list[aggregates.Event]:
     return [event(user, (moment - MIDNIGHT) / timedelta(minutes=1), name) for user, moment, name in visits]
 
 
-def sessions(lake: Lake, warehouse: DuckDBWarehouse, day: int = 0) -> list[str]:
+def sessions(lake: DirectoryLake, warehouse: DuckDBWarehouse, day: int = 0) -> list[str]:
     """The lines of a day, given by its distance from that of MIDNIGHT."""
     return unloaded(lake, warehouse, "sessions", MIDNIGHT.date() + day * DAY).splitlines()[1:]
 
 
-def test_sessions_end_with_a_pause_of_more_than_half_an_hour(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_sessions_end_with_a_pause_of_more_than_half_an_hour(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     names = ["Search", "ViewContent", "Purchase", "Search", "AddToCart"]
     flatten_events(lake, [("20", moment, name) for moment, name in zip(at(600, 630, 635.5, 665.6, 700), names)])  # noqa: B905
     assert unloaded(lake, warehouse, "sessions", MIDNIGHT.date()) == (
@@ -43,7 +43,7 @@ def test_sessions_end_with_a_pause_of_more_than_half_an_hour(lake: Lake, warehou
     )
 
 
-def test_a_session_belongs_to_the_day_it_starts_on(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_session_belongs_to_the_day_it_starts_on(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     flatten_events(lake, [("20", moment, "Search") for moment in at(-20, 5, 30, 1430, 1450)])
     before, day, after = (sessions(lake, warehouse, step) for step in (-1, 0, 1))
     assert before == ["20|2026-11-19 23:40:00|2026-11-20 00:30:00|3000|3|Search|Search|0"]
@@ -51,13 +51,13 @@ def test_a_session_belongs_to_the_day_it_starts_on(lake: Lake, warehouse: DuckDB
     assert after == []
 
 
-def test_events_at_one_moment_are_in_order_of_their_names(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_events_at_one_moment_are_in_order_of_their_names(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     flatten_events(lake, [("20", MIDNIGHT, name) for name in ("Search", "Purchase", "AddToCart")])
     assert sessions(lake, warehouse) == ["20|2026-11-20 00:00:00|2026-11-20 00:00:00|0|3|AddToCart|Search|1"]
 
 
 def test_who_never_pauses_has_a_session_of_a_day_and_then_one_from_midnight_to_midnight(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     flatten_events(lake, [("bot", moment, "Search") for moment in at(*range(600, 4 * 1440, 20))])
     found = [sessions(lake, warehouse, number) for number in range(4)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from clickstream_assets.aggregates.dependence import FlattenedDays
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from tests.clickstream_assets.aggregates import (
     DAY,
@@ -25,13 +25,13 @@ from tests.clickstream_assets.aggregates import (
 Row = tuple[Any, ...]
 
 
-def days(lake: Lake, warehouse: DuckDBWarehouse, name: str) -> dict[int, list[str]]:
+def days(lake: DirectoryLake, warehouse: DuckDBWarehouse, name: str) -> dict[int, list[str]]:
     """The lines of every day that has events, by its distance from DAY."""
     return {(day - DAY).days: unloaded(lake, warehouse, name, day).splitlines()[1:] for day in FlattenedDays(lake).days}
 
 
 def test_users_are_counted_where_they_first_viewed_and_only_in_this_order(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     flatten_events(
         lake,
@@ -56,7 +56,7 @@ def test_users_are_counted_where_they_first_viewed_and_only_in_this_order(
     assert days(lake, warehouse, "hourly_funnel")[1] == []
 
 
-def test_active_users_of_a_day_a_week_and_thirty_days(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_active_users_of_a_day_a_week_and_thirty_days(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     seen = {"now": [0, 0], "a week": [-6], "eight days": [-7], "thirty days": [-29], "before": [-30], "later": [1]}
     flatten_events(lake, [event(user, each * 1440 + 1) for user, some in seen.items() for each in some])
     assert unloaded(lake, warehouse, "daily_active_users") == (
@@ -72,7 +72,7 @@ def test_active_users_of_a_day_a_week_and_thirty_days(lake: Lake, warehouse: Duc
     }
 
 
-def test_new_users_are_those_never_seen_before(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_new_users_are_those_never_seen_before(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     seen = {"old": [-40 * 1440, 10], "gone": [-10], "new": [5, 6, 1500]}
     flatten_events(lake, [event(user, minute) for user, some in seen.items() for minute in some])
     assert unloaded(lake, warehouse, "new_and_returning_users") == "users|new_users|returning_users\n2|1|1\n"
@@ -84,7 +84,7 @@ def test_new_users_are_those_never_seen_before(lake: Lake, warehouse: DuckDBWare
     }
 
 
-def test_who_comes_back_counts_once_a_week_from_monday_on(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_who_comes_back_counts_once_a_week_from_monday_on(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     """DAY is a Friday: three days later a week begins, and a year of 53 weeks ends."""
     seen = {
         "keen": [-4, -3, 0, 2, 3],

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from clickstream_assets.alerts import alert_sensor
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.settings import Settings
 from tests.streaming.runtime.health.conftest import WriteLedger, write_ledger
 from tests.webhook_server import WebhookServer
@@ -148,6 +148,6 @@ def test_neither_cursor_nor_log_holds_the_address(
     assert "T0KEN" not in sensor.cursor
 
 
-def test_the_platform_has_the_sensor(definitions: dg.Definitions, lake: Lake) -> None:
+def test_the_platform_has_the_sensor(definitions: dg.Definitions, lake: DirectoryLake) -> None:
     found = definitions.resolve_sensor_def("send_alerts")
     assert found.default_status == dg.DefaultSensorStatus.RUNNING

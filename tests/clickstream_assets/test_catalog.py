@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.catalog import CATALOGUED, DRIFT_CHECKS
 from clickstream_assets.catch_up import CatchUp
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.schema_drift import DriftKind
 from streaming.domain.tables import FLATTENED_EVENTS, RAW_EVENTS
@@ -37,7 +37,7 @@ def test_every_kind_of_drift_has_its_check() -> None:
 
 
 def test_what_the_platform_writes_is_as_declared(
-    catch_up: CatchUp, definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake
+    catch_up: CatchUp, definitions: dg.Definitions, instance: dg.DagsterInstance, lake: DirectoryLake
 ) -> None:
     """Delivery's files, sealed, failed, flattened and unloaded ones: each table that a run writes is looked at."""
     land(lake, [delivery(NOW, f"click-{number}", NOW) for number in range(5)], "one")
@@ -54,7 +54,7 @@ def test_what_the_platform_writes_is_as_declared(
 
 
 def test_drift_is_told_until_it_is_gone(
-    catch_up: CatchUp, definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake
+    catch_up: CatchUp, definitions: dg.Definitions, instance: dg.DagsterInstance, lake: DirectoryLake
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     catch_up.run(lake, caught_up(LONG_AFTER))

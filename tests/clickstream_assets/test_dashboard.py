@@ -10,7 +10,6 @@ import duckdb
 import pytest
 
 from clickstream_assets.aggregates.dependence import FlattenedDays
-from clickstream_assets.aggregates.unload import unloaded_file
 from clickstream_assets.catch_up import CatchUp
 from clickstream_assets.dashboard import published
 from clickstream_assets.dashboard.assets import differences, is_built, publish, rebuild_dashboard
@@ -18,7 +17,7 @@ from clickstream_assets.dashboard.data import FEWEST_KEYS, NoDataError, decode, 
 from clickstream_assets.dashboard.panels import PANELS, SOURCES
 from clickstream_assets.dashboard.web_page import render
 from clickstream_assets.jobs import BUILD_DASHBOARD
-from resources.lake import Lake, LocalLakeResource
+from resources.lake import DirectoryLake, LocalLakeResource, partition_file
 from resources.warehouse import DuckDBWarehouse
 from tests.clickstream_assets.aggregates import BY_NAME, event, flatten_events, unloaded
 from tests.clickstream_assets.conftest import NOW, caught_up
@@ -29,13 +28,13 @@ MEMORY = 200_000_000
 
 
 @pytest.fixture
-def tables(lake: Lake, warehouse: DuckDBWarehouse) -> Iterator[duckdb.DuckDBPyConnection]:
+def tables(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     make_tables(lake, warehouse, shop_events(days=2, events_a_day=150))
     with opened(lake, MEMORY) as connection:
         yield connection
 
 
-def test_equal_tables_give_equal_bytes(tables: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+def test_equal_tables_give_equal_bytes(tables: duckdb.DuckDBPyConnection, lake: DirectoryLake) -> None:
     page = render(tables)
     with opened(lake, MEMORY) as again:
         assert render(again) == page
@@ -54,7 +53,7 @@ def test_what_does_not_fit_is_added_up_under_one_key(tables: duckdb.DuckDBPyConn
             assert sum(small[name]["sums"][measure]) == sum(values), (name, measure)
 
 
-def test_the_oldest_week_of_retention_is_held_whole(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_the_oldest_week_of_retention_is_held_whole(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     """The page holds 26 weeks, and LAST_DAY is a Friday: the oldest of these days is a Saturday."""
     (source,) = (each for each in SOURCES if each.table == "cohort_retention")
     monday = -(source.most_days - 1) - 5
@@ -68,10 +67,12 @@ def test_the_oldest_week_of_retention_is_held_whole(lake: Lake, warehouse: DuckD
     assert users == {("2026-05-18", 0): 2, ("2026-05-18", 1): 1, ("2026-11-16", 0): 1}
 
 
-def test_a_day_may_have_one_table_and_not_yet_the_others(tables: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+def test_a_day_may_have_one_table_and_not_yet_the_others(
+    tables: duckdb.DuckDBPyConnection, lake: DirectoryLake
+) -> None:
     for source in SOURCES:
         if source.table != "events_by_type":
-            lake.path(unloaded_file(BY_NAME[source.table], LAST_DAY)).unlink()
+            lake.path(partition_file(BY_NAME[source.table].table, LAST_DAY)).unlink()
     content = decode(pack(tables, 1_000_000))
     assert content["until"] == f"{LAST_DAY}T00:00:00"
     assert content["tables"]["actions_by_customer"]["since"] == f"{LAST_DAY - timedelta(days=1)}"
@@ -82,7 +83,7 @@ def test_a_page_too_small_for_anything_is_refused(tables: duckdb.DuckDBPyConnect
         pack(tables, 100)
 
 
-def test_there_is_no_page_without_events(lake: Lake) -> None:
+def test_there_is_no_page_without_events(lake: DirectoryLake) -> None:
     with opened(lake, MEMORY) as connection, pytest.raises(NoDataError):
         render(connection)
 
@@ -100,7 +101,7 @@ def test_every_panel_reads_what_the_page_holds() -> None:
 
 
 def test_a_page_that_is_not_of_its_tables_is_told(
-    tables: duckdb.DuckDBPyConnection, lake: Lake, warehouse: DuckDBWarehouse
+    tables: duckdb.DuckDBPyConnection, lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     publish(lake, MEMORY)
     assert is_built(lake)
@@ -117,10 +118,12 @@ def test_a_page_that_is_not_of_its_tables_is_told(
 
 
 @pytest.mark.usefixtures("tables")
-def test_days_that_changed_places_are_told(lake: Lake) -> None:
+def test_days_that_changed_places_are_told(lake: DirectoryLake) -> None:
     """Every sum over the whole period stays as it was."""
     publish(lake, MEMORY)
-    files = [lake.path(unloaded_file(BY_NAME["events_by_region"], LAST_DAY - timedelta(days=day))) for day in (0, 1)]
+    files = [
+        lake.path(partition_file(BY_NAME["events_by_region"].table, LAST_DAY - timedelta(days=day))) for day in (0, 1)
+    ]
     first, second = (file.read_bytes() for file in files)
     files[0].write_bytes(second)
     files[1].write_bytes(first)
@@ -130,7 +133,7 @@ def test_days_that_changed_places_are_told(lake: Lake) -> None:
     assert all(told.endswith("they differ in 2 days") for told in found.values())
 
 
-def test_catching_up_builds_it_once(catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_catching_up_builds_it_once(catch_up: CatchUp, lake: DirectoryLake, instance: dg.DagsterInstance) -> None:
     land(lake, [delivery(NOW - timedelta(minutes=i), f"click-{i}", NOW) for i in range(40)], "one")
     for _ in range(2):
         catch_up.run(lake, caught_up(NOW + timedelta(hours=5)))
@@ -151,7 +154,7 @@ def test_catching_up_builds_it_once(catch_up: CatchUp, lake: Lake, instance: dg.
 
 
 def test_the_sensor_asks_when_a_table_changed(
-    lake: Lake, warehouse: DuckDBWarehouse, instance: dg.DagsterInstance, tmp_path: Path
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     def tick() -> dg.RunRequest | dg.SkipReason:
         resources = {"lake": LocalLakeResource(root=str(lake.root)).create_resource(dg.build_init_resource_context())}

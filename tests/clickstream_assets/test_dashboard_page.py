@@ -15,7 +15,7 @@ from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.data import opened
 from clickstream_assets.dashboard.web_page import MOST_BYTES, render
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from tests.browser import chromium, note_complaints
 from tests.clickstream_assets.aggregates import event
@@ -58,15 +58,15 @@ FILTERS = [
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+def lake(tmp_path_factory: pytest.TempPathFactory) -> DirectoryLake:
     folder = tmp_path_factory.mktemp("shop")
-    lake = Lake(folder / "lake")
+    lake = DirectoryLake(folder / "lake")
     make_tables(lake, DuckDBWarehouse(200_000_000, folder / "duckdb"), shop_events(DAYS, 60))
     return lake
 
 
 @pytest.fixture(scope="module")
-def ask(lake: Lake) -> Iterator[Ask]:
+def ask(lake: DirectoryLake) -> Iterator[Ask]:
     """Asks the catalog, whose flattened events are where every aggregate comes from."""
     catalog = DuckDBCatalog(lake.root.parent / "catalog.duckdb", lake)
     catalog.refresh(CATALOGUED)
@@ -75,7 +75,7 @@ def ask(lake: Lake) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="module")
-def address(lake: Lake) -> str:
+def address(lake: DirectoryLake) -> str:
     return _written(lake, lake.root.parent / "dashboard.html")
 
 
@@ -197,7 +197,7 @@ def test_users_are_shown_where_days_can_tell_them_and_as_an_average_elsewhere(op
 def quiet_address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A shop without events on the day before yesterday, some of whose users have no numbers."""
     folder = tmp_path_factory.mktemp("quiet")
-    lake = Lake(folder / "lake")
+    lake = DirectoryLake(folder / "lake")
     austin = {"country": "US", "region": "Texas", "city": "Austin", "latitude": 30.27, "longitude": -97.74}
     events = [event(user, day * 1440, **austin) for day in (0, -1, -3, -8) for user in ("10", "9a", "2", "ada")]
     make_tables(lake, DuckDBWarehouse(200_000_000, folder / "duckdb"), events)
@@ -364,7 +364,7 @@ def test_a_burst_does_not_flatten_the_live_rate(open_page: OpenPage) -> None:
 
 
 def test_what_a_page_cannot_hold_is_added_up_and_said(tmp_path: Path, open_page: OpenPage) -> None:
-    lake = Lake(tmp_path / "lake")
+    lake = DirectoryLake(tmp_path / "lake")
     make_large_tables(lake, customers=100_000, cities=10_000, days=400, rows_a_day=1_500)
     address = _written(lake, tmp_path / "large.html")
     assert (tmp_path / "large.html").stat().st_size <= MOST_BYTES < 2_000_000
@@ -381,7 +381,7 @@ def test_what_a_page_cannot_hold_is_added_up_and_said(tmp_path: Path, open_page:
     assert tuple(sum(row[column] for row in rows) for column in columns) == totals
 
 
-def _written(lake: Lake, file: Path) -> str:
+def _written(lake: DirectoryLake, file: Path) -> str:
     with opened(lake, 450_000_000) as connection:
         file.write_bytes(render(connection))
     return file.as_uri()

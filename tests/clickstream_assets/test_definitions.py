@@ -12,7 +12,7 @@ from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.catch_up import CatchUp, summary
 from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
 from clickstream_assets.partitions import hour_key, range_tags
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import ENRICHED_EVENTS
 from streaming.settings import ROOT, Settings
@@ -39,7 +39,7 @@ def run_statuses(instance: dg.DagsterInstance) -> list[tuple[str, dg.DagsterRunS
 
 
 def test_catching_up_brings_every_table_up_to_date_in_a_run_for_each_layer(
-    catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance, platform: Settings
+    catch_up: CatchUp, lake: DirectoryLake, instance: dg.DagsterInstance, platform: Settings
 ) -> None:
     land(lake, [*(delivery(NOW - timedelta(minutes=15 * i), f"click-{i}", NOW) for i in range(40)), BAD], "one")
 
@@ -68,7 +68,9 @@ def test_catching_up_brings_every_table_up_to_date_in_a_run_for_each_layer(
     assert rows_of(instance, "events_by_type") == {"2026-11-20": 1}
 
 
-def test_catching_up_again_has_nothing_to_do(catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_catching_up_again_has_nothing_to_do(
+    catch_up: CatchUp, lake: DirectoryLake, instance: dg.DagsterInstance
+) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     catch_up.run(lake, caught_up(LONG_AFTER))
     before = len(instance.get_runs())
@@ -78,7 +80,7 @@ def test_catching_up_again_has_nothing_to_do(catch_up: CatchUp, lake: Lake, inst
 
 
 def test_an_open_hour_is_flattened_for_the_time_being(
-    catch_up: CatchUp, lake: Lake, platform: Settings, delivered: DeliveryTo
+    catch_up: CatchUp, lake: DirectoryLake, platform: Settings, delivered: DeliveryTo
 ) -> None:
     delivered.moment = NOW + timedelta(minutes=1)
     land(lake, [delivery(NOW, "a", NOW)], "one")
@@ -95,7 +97,7 @@ def test_an_open_hour_is_flattened_for_the_time_being(
 
 
 def test_a_red_ledger_fails_its_check_and_blocks_what_is_downstream(
-    catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance, platform: Settings
+    catch_up: CatchUp, lake: DirectoryLake, instance: dg.DagsterInstance, platform: Settings
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     land(lake, [delivery(NOW, "b", NOW + timedelta(hours=1))], "two")
@@ -119,7 +121,7 @@ def test_a_red_ledger_fails_its_check_and_blocks_what_is_downstream(
 
 
 def test_a_backfill_enriches_a_range_of_hours_anew_in_one_run(
-    definitions: dg.Definitions, catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance
+    definitions: dg.Definitions, catch_up: CatchUp, lake: DirectoryLake, instance: dg.DagsterInstance
 ) -> None:
     hours = [HOUR, HOUR + timedelta(hours=1), HOUR + timedelta(hours=2)]
     for hour in hours:

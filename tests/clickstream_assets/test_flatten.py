@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clickstream_assets import pending
 from clickstream_assets.flattened.flatten import RedLedgerError, find_event_hours, flatten, repeated_clicks
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_LANDING, FLATTENED_EVENTS
@@ -23,11 +23,11 @@ from tests.landing import Delivery, delivery, land
 HOUR = hour_of(NOW)
 
 
-def flattened(lake: Lake, hour: datetime) -> pd.DataFrame:
+def flattened(lake: DirectoryLake, hour: datetime) -> pd.DataFrame:
     return pq.read_table(lake.path(partition_file(FLATTENED_EVENTS, hour)), partitioning=None).to_pandas()
 
 
-def test_the_earliest_arrival_wins_across_hours_of_arrival(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_the_earliest_arrival_wins_across_hours_of_arrival(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     first, again = NOW, NOW + timedelta(hours=2)
     land(lake, [delivery(NOW, "a", again, user_id="20")], "late")
     land(lake, [delivery(NOW, "a", first), delivery(NOW - timedelta(minutes=1), "b", first)], "one")
@@ -44,7 +44,7 @@ def test_the_earliest_arrival_wins_across_hours_of_arrival(lake: Lake, warehouse
     assert repeated_clicks([HOUR], lake, warehouse) == {}
 
 
-def test_of_copies_that_came_at_once_the_fewest_reasons_win(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_of_copies_that_came_at_once_the_fewest_reasons_win(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     complete = delivery(NOW, "a", NOW)
     poor = replace(complete, record_id="0" * 32, name=None, reasons=("name:lookup_failed",))
     land(lake, [poor, complete], "one")
@@ -53,13 +53,13 @@ def test_of_copies_that_came_at_once_the_fewest_reasons_win(lake: Lake, warehous
     assert flattened(lake, HOUR)["name"].tolist() == ["Semyon Ryan"]
 
 
-def test_a_click_under_two_event_hours_is_two_events(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_click_under_two_event_hours_is_two_events(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW), delivery(NOW - timedelta(hours=1), "a", NOW)], "one")
     settle(lake, warehouse)
     assert flatten_pending(lake, warehouse) == [HOUR - timedelta(hours=1), HOUR]
 
 
-def test_an_hour_whose_ledger_is_red_is_refused(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_an_hour_whose_ledger_is_red_is_refused(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     land(lake, [delivery(NOW, "lost", NOW)], "two", enriched=False)
     settle(lake, warehouse)
@@ -69,7 +69,7 @@ def test_an_hour_whose_ledger_is_red_is_refused(lake: Lake, warehouse: DuckDBWar
         flatten(HOUR, find_event_hours([HOUR], lake)[HOUR], lake, warehouse)
 
 
-def test_a_red_hour_that_lost_all_its_rows_empties_nothing(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_red_hour_that_lost_all_its_rows_empties_nothing(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     settle(lake, warehouse)
     flatten_pending(lake, warehouse)
@@ -81,7 +81,9 @@ def test_a_red_hour_that_lost_all_its_rows_empties_nothing(lake: Lake, warehouse
     assert list(flattened(lake, HOUR)["click_id"]) == ["a"]
 
 
-def test_an_event_40_days_late_changes_its_hour_and_its_day_alone(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_an_event_40_days_late_changes_its_hour_and_its_day_alone(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     old = NOW - timedelta(days=40)
     land(lake, [delivery(NOW - timedelta(hours=hour), f"click-{hour}", NOW) for hour in range(30)], "one")
     land(lake, [delivery(old, "first", old)], "long ago")
@@ -100,7 +102,7 @@ def test_an_event_40_days_late_changes_its_hour_and_its_day_alone(lake: Lake, wa
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_equal_input_gives_equal_bytes(lake: Lake, warehouse: DuckDBWarehouse, threads: int) -> None:
+def test_equal_input_gives_equal_bytes(lake: DirectoryLake, warehouse: DuckDBWarehouse, threads: int) -> None:
     land(lake, [delivery(NOW, f"click-{i % 2_000}", NOW + timedelta(milliseconds=i)) for i in range(3_000)], "one")
     settle(lake, warehouse)
     flatten_pending(lake, warehouse)
@@ -113,7 +115,7 @@ def test_equal_input_gives_equal_bytes(lake: Lake, warehouse: DuckDBWarehouse, t
     assert file.read_bytes() == first
 
 
-def test_an_event_hour_that_lost_its_rows_is_emptied(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_an_event_hour_that_lost_its_rows_is_emptied(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     settle(lake, warehouse)
     flatten_pending(lake, warehouse)
@@ -138,7 +140,7 @@ def test_deduplication_agrees_with_pandas(
     tmp_path_factory: pytest.TempPathFactory, clicks: list[tuple[int, int, str]]
 ) -> None:
     folder = tmp_path_factory.mktemp("lake")
-    lake, warehouse = Lake(folder), DuckDBWarehouse(100_000_000, folder / ".duckdb")
+    lake, warehouse = DirectoryLake(folder), DuckDBWarehouse(100_000_000, folder / ".duckdb")
     deliveries = [_copy(index, *click) for index, click in enumerate(clicks)]
     land(lake, deliveries, "one")
     settle(lake, warehouse)
@@ -162,7 +164,7 @@ def _copy(index: int, click: int, after: int, reasons: str) -> Delivery:
     return replace(copy, record_id=f"{index:032x}", reasons=tuple(filter(None, reasons.split(","))))
 
 
-def test_the_articles_group_by_gives_the_counts_that_were_sent(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_the_articles_group_by_gives_the_counts_that_were_sent(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     then = datetime(2021, 7, 12, 20, 24, 49, 536462, tzinfo=UTC)
     sent = {"Search": 3, "ViewContent": 2, "AddToCart": 4, "Purchase": 1}
     land(

@@ -10,7 +10,7 @@ import redis
 
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.last_access import rebuild
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.edges.geo_provider import NoGeo
@@ -65,7 +65,7 @@ def seen() -> list[Delivery]:
 
 
 @pytest.fixture
-def landed(lake: Lake, warehouse: DuckDBWarehouse) -> list[Delivery]:
+def landed(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> list[Delivery]:
     """Users seen, in a lake of which one hour is sealed."""
     deliveries = [
         each if b"10.0.0.1" not in each.event else Delivery(each.event, each.arrival, each.record_id, place=None)
@@ -78,7 +78,7 @@ def landed(lake: Lake, warehouse: DuckDBWarehouse) -> list[Delivery]:
 
 
 def test_it_is_rebuilt_as_the_lambda_had_kept_it(
-    landed: list[Delivery], lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, cache_redis_url: str
+    landed: list[Delivery], lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, cache_redis_url: str
 ) -> None:
     consume(landed, cache)
     before = users(cache_redis_url)
@@ -92,7 +92,9 @@ def test_it_is_rebuilt_as_the_lambda_had_kept_it(
     assert rebuild(lake, warehouse, cache) == 0
 
 
-def test_it_moves_nobody_back(landed: list[Delivery], lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache) -> None:
+def test_it_moves_nobody_back(
+    landed: list[Delivery], lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache
+) -> None:
     later = NOW + timedelta(days=1)
     cache.put_last_access([LastAccess("3", later, "f" * 32, "Riverside, California, US")])
     assert rebuild(lake, warehouse, cache) == 10
@@ -101,7 +103,7 @@ def test_it_moves_nobody_back(landed: list[Delivery], lake: Lake, warehouse: Duc
 
 @pytest.mark.usefixtures("landed")
 def test_a_wiped_cache_is_filled_until_all_that_had_arrived_is_landed(
-    lake: Lake,
+    lake: DirectoryLake,
     platform: Settings,
     instance: dg.DagsterInstance,
     delivered: DeliveryTo,

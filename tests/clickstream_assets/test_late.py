@@ -11,7 +11,7 @@ from clickstream_assets.aggregates.dependence import Dependence
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.partitions import hour_key
 from clickstream_assets.requests import BECAUSE
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from tests.clickstream_assets.conftest import NOW, DeliveryTo
@@ -37,7 +37,7 @@ class Identity(NamedTuple):
     content: bytes
 
 
-def tables(lake: Lake) -> dict[Path, Identity]:
+def tables(lake: DirectoryLake) -> dict[Path, Identity]:
     """What makes up the tables that are rebuilt for late events, and the prices that are kept."""
     files = (
         file for folder in ("flattened", "aggregated", "customer_prices") for file in lake.path(folder).rglob("*.*")
@@ -49,7 +49,7 @@ def tables(lake: Lake) -> dict[Path, Identity]:
 
 
 @pytest.fixture
-def complete_lake(lake: Lake, warehouse: DuckDBWarehouse) -> Lake:
+def complete_lake(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> DirectoryLake:
     """Days with an event each, everything up to date."""
     land(lake, [delivery(LATE - timedelta(days=1), "in time", LATE - timedelta(days=1))], "long-ago")
     land(lake, [delivery(LATE + (day - LATE_DAY), f"{day}", NOW) for day in DAYS], "one")
@@ -61,7 +61,7 @@ def complete_lake(lake: Lake, warehouse: DuckDBWarehouse) -> Lake:
 
 @pytest.fixture
 def daemon(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, complete_lake: Lake, delivered: DeliveryTo
+    definitions: dg.Definitions, instance: dg.DagsterInstance, complete_lake: DirectoryLake, delivered: DeliveryTo
 ) -> Daemon:
     daemon = Daemon(definitions, instance, complete_lake, delivered)
     assert [daemon.tick(sensor) for sensor in SENSORS] == [[], [], []]
@@ -69,7 +69,7 @@ def daemon(
 
 
 def test_it_changes_its_hour_and_the_days_that_depend_on_it_alone(
-    daemon: Daemon, complete_lake: Lake, instance: dg.DagsterInstance
+    daemon: Daemon, complete_lake: DirectoryLake, instance: dg.DagsterInstance
 ) -> None:
     lake, before, ran = complete_lake, tables(complete_lake), len(instance.get_runs())
     land(lake, [delivery(LATE, "late", NOW, user_id="late")], "two")
@@ -110,7 +110,7 @@ def test_it_changes_its_hour_and_the_days_that_depend_on_it_alone(
     assert tables(lake) == after
 
 
-def test_the_ui_shows_why(daemon: Daemon, complete_lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_the_ui_shows_why(daemon: Daemon, complete_lake: DirectoryLake, instance: dg.DagsterInstance) -> None:
     land(complete_lake, [delivery(LATE, "late", NOW)], "two")
 
     for sensor in SENSORS:

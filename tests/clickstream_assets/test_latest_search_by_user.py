@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.jobs import REPORT
 from clickstream_assets.reports.assets import SOURCES_CHECK
-from clickstream_assets.reports.latest_search_by_user import REPORT_FILE, refresh, users_astray
+from clickstream_assets.reports.latest_search_by_user import refresh, users_astray
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import FLATTENED_EVENTS, LATEST_SEARCH_BY_USER
@@ -38,6 +38,8 @@ HOUR = timedelta(hours=1)
 CENTS = Decimal("0.2500")
 Row = tuple[Any, ...]
 
+REPORT_FILE = partition_file(LATEST_SEARCH_BY_USER, None)
+
 
 class Acted(NamedTuple):
     """An event as far as the report looks at it."""
@@ -47,16 +49,16 @@ class Acted(NamedTuple):
     event_name: str = "Search"
 
 
-def write_flattened(lake: Lake, events: Iterable[Acted]) -> None:
+def write_flattened(lake: DirectoryLake, events: Iterable[Acted]) -> None:
     """Flattened hours that hold these events, and no hour else."""
     rows = sorted(events, key=lambda event: event.moment)
     for hour, some in groupby(rows, key=lambda event: hour_of(event.moment)):
         table = [{"event_timestamp": moment, "user_id": user_id, "event_name": name} for user_id, moment, name in some]
-        with lake.publishing(partition_file(FLATTENED_EVENTS, hour)) as file:
+        with lake.replacing(partition_file(FLATTENED_EVENTS, hour)) as file:
             pq.write_table(pa.Table.from_pylist(table, arrow_schema(FLATTENED_EVENTS)), file)
 
 
-def report(lake: Lake) -> list[Row]:
+def report(lake: DirectoryLake) -> list[Row]:
     table = pq.read_table(lake.path(REPORT_FILE), partitioning=None)
     assert table.column_names == list(LATEST_SEARCH_BY_USER.column_names)
     return [tuple(row.values()) for row in table.to_pylist()]
@@ -71,7 +73,7 @@ def seen(user_id: str, moment: datetime, location: str = "Riverside, California,
 
 
 def test_each_user_has_one_row_the_last_search_in_order_of_last_access(
-    lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
     long_ago = NOW - timedelta(days=400)
     write_flattened(
@@ -123,7 +125,7 @@ def test_each_user_has_one_row_the_last_search_in_order_of_last_access(
 
 
 def test_without_events_it_is_empty_and_typed(
-    lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
     refresh(lake, warehouse, cache, shop)
     assert report(lake) == []
@@ -131,7 +133,7 @@ def test_without_events_it_is_empty_and_typed(
 
 
 def test_what_others_wrote_into_the_cache_costs_its_user_alone(
-    lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb, cache_redis_url: str
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb, cache_redis_url: str
 ) -> None:
     write_flattened(lake, [Acted(user_id, NOW) for user_id in ("20", "35", "36", "37")])
     cache.put_last_access([seen("20", NOW)])
@@ -162,7 +164,7 @@ def test_any_events_and_accesses_give_what_plain_python_gives(
     events: list[Acted],
     accesses: dict[str, datetime],
 ) -> None:
-    lake, cache = Lake(tmp_path / f"lake-{len(list(tmp_path.iterdir()))}"), UserCache(cache_redis_url)
+    lake, cache = DirectoryLake(tmp_path / f"lake-{len(list(tmp_path.iterdir()))}"), UserCache(cache_redis_url)
     with redis.Redis.from_url(cache_redis_url) as client:
         client.flushall()
     write_flattened(lake, events)
@@ -186,7 +188,7 @@ def test_any_events_and_accesses_give_what_plain_python_gives(
     ]
 
 
-def test_many_pages_of_users(lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb) -> None:
+def test_many_pages_of_users(lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb) -> None:
     users = [str(number) for number in range(12_345)]
     write_flattened(lake, [Acted(user, NOW) for user in users])
     cache.put_last_access([seen(user, NOW - timedelta(seconds=int(user))) for user in users])
@@ -198,7 +200,7 @@ def test_many_pages_of_users(lake: Lake, warehouse: DuckDBWarehouse, cache: User
 
 
 def test_equal_input_gives_equal_bytes(
-    lake: Lake, warehouse: DuckDBWarehouse, tmp_path: Path, cache: UserCache, shop: UsersDb
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, tmp_path: Path, cache: UserCache, shop: UsersDb
 ) -> None:
     write_flattened(lake, [Acted(f"{number % 3_000}", NOW - timedelta(seconds=number)) for number in range(9_000)])
     cache.put_last_access([seen(str(user), NOW - timedelta(seconds=user % 5)) for user in range(2_000)])
@@ -210,7 +212,7 @@ def test_equal_input_gives_equal_bytes(
 
 
 def test_readers_see_the_old_report_or_the_new_one(
-    lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
     write_flattened(lake, [Acted(str(user), NOW) for user in range(2_000)])
     refresh(lake, warehouse, cache, shop)
@@ -234,7 +236,7 @@ def test_readers_see_the_old_report_or_the_new_one(
 
 
 def test_a_refresh_that_fails_leaves_the_old_report_and_nothing_else(
-    lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
     write_flattened(lake, [Acted("20", NOW)])
     refresh(lake, warehouse, cache, shop)
@@ -249,7 +251,7 @@ def test_a_refresh_that_fails_leaves_the_old_report_and_nothing_else(
 
 @pytest.mark.parametrize("fault", ["kill", "stop"])
 def test_a_cache_that_is_down_or_hangs_costs_last_access_and_location(
-    lake: Lake, warehouse: DuckDBWarehouse, shop: UsersDb, tmp_path: Path, fault: str
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, shop: UsersDb, tmp_path: Path, fault: str
 ) -> None:
     write_flattened(lake, [Acted("20", NOW), Acted("35", NOW)])
     with RedisServer(tmp_path / "redis") as server:
@@ -271,7 +273,7 @@ def test_a_cache_that_is_down_or_hangs_costs_last_access_and_location(
 
 @pytest.mark.slow
 def test_a_shop_that_is_down_costs_name_and_price(
-    lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, tmp_path: Path, free_port: int
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, tmp_path: Path, free_port: int
 ) -> None:
     write_flattened(lake, [Acted("20", NOW)])
     cache.put_last_access([seen("20", NOW)])
@@ -294,7 +296,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def test_the_asset_tells_what_it_found_and_is_a_table_of_the_catalog(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake, cache: UserCache, tmp_path: Path
+    definitions: dg.Definitions, instance: dg.DagsterInstance, lake: DirectoryLake, cache: UserCache, tmp_path: Path
 ) -> None:
     write_flattened(lake, [Acted("20", NOW), Acted("guest", NOW)])
     cache.put_last_access([seen("20", NOW)])
@@ -315,7 +317,7 @@ def test_the_asset_tells_what_it_found_and_is_a_table_of_the_catalog(
 
 
 def test_a_source_that_is_down_is_a_warning_with_its_reason(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake, free_port: int
+    definitions: dg.Definitions, instance: dg.DagsterInstance, lake: DirectoryLake, free_port: int
 ) -> None:
     write_flattened(lake, [Acted("20", NOW)])
     definitions.resources["user_cache"] = UserCache(f"redis://{LOOPBACK}:{free_port}/0")
@@ -331,10 +333,10 @@ def test_a_source_that_is_down_is_a_warning_with_its_reason(
     assert verdicts["one_row_per_user_who_searched"].passed
 
 
-def forge(lake: Lake, forged: str) -> None:
+def forge(lake: DirectoryLake, forged: str) -> None:
     """Put another report in the place of the right one, of the same date."""
     file = lake.path(REPORT_FILE)
-    with duckdb.connect() as connection, lake.publishing(REPORT_FILE, file.stat().st_mtime_ns) as staged:
+    with duckdb.connect() as connection, lake.replacing(REPORT_FILE, file.stat().st_mtime_ns) as staged:
         connection.read_parquet(str(file)).create_view("report")
         connection.sql(forged).write_parquet(str(staged))
 
@@ -349,7 +351,7 @@ def forge(lake: Lake, forged: str) -> None:
     ],
 )
 def test_the_check_finds_a_report_that_is_wrong(
-    lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb, forged: str, fault: str
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb, forged: str, fault: str
 ) -> None:
     write_flattened(lake, [Acted("20", NOW), Acted("35", NOW), Acted("36", NOW, "Purchase")])
     refresh(lake, warehouse, cache, shop)
@@ -363,7 +365,7 @@ def test_the_check_finds_a_report_that_is_wrong(
 
 
 def test_the_check_waits_for_the_next_report_where_events_were_flattened_since(
-    lake: Lake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
     write_flattened(lake, [Acted("20", NOW)])
     refresh(lake, warehouse, cache, shop)

@@ -17,7 +17,7 @@ from clickstream_assets.enriched.enrich import milliseconds
 from clickstream_assets.enriched.seal import enrich_anew, seal
 from clickstream_assets.failed.collect import publish_failed_events
 from clickstream_assets.ledger.balance import first_deficits, publish_balance
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, sql_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import LEDGER_DEFICITS
@@ -29,7 +29,7 @@ DONE = caught_up(NOW + timedelta(hours=5))
 BAD = Delivery(b'{"bad": 1}', NOW, "f" * 32)
 
 
-def test_every_record_in_exactly_one_place_is_balanced(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_every_record_in_exactly_one_place_is_balanced(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     twice = delivery(NOW, "a", NOW)
     land(lake, [twice, twice, delivery(NOW, "a", NOW + timedelta(seconds=1)), BAD], "one")
     publish_failed_events(HOUR, lake, warehouse)
@@ -42,7 +42,7 @@ def test_every_record_in_exactly_one_place_is_balanced(lake: Lake, warehouse: Du
     assert balance.failures_by_type == '{"schema_violation":1}'
 
 
-def test_a_deficit_of_one_is_red(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_deficit_of_one_is_red(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, f"click-{i}", NOW) for i in range(100)], "one")
     land(lake, [delivery(NOW, "lost", NOW)], "two", enriched=False)
 
@@ -51,7 +51,7 @@ def test_a_deficit_of_one_is_red(lake: Lake, warehouse: DuckDBWarehouse) -> None
     assert (balance.state, balance.missing_records, balance.unknown_records) == ("red", 1, 0)
 
 
-def test_equal_counts_of_different_records_are_red(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_equal_counts_of_different_records_are_red(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     land(lake, [delivery(NOW, "b", NOW)], "two", enriched=False)
     land(lake, [delivery(NOW, "c", NOW)], "three")
@@ -63,7 +63,9 @@ def test_equal_counts_of_different_records_are_red(lake: Lake, warehouse: DuckDB
     assert (balance.state, balance.missing_records, balance.unknown_records) == ("red", 1, 1)
 
 
-def test_a_record_that_a_retry_landed_on_both_sides_counts_as_enriched(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_record_that_a_retry_landed_on_both_sides_counts_as_enriched(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     land(lake, [BAD], "one")
     publish_failed_events(HOUR, lake, warehouse)
     land(lake, [Delivery(delivery(NOW, "a", NOW).event, NOW, BAD.record_id)], "two")
@@ -86,7 +88,7 @@ def flush(first: str, last: str, shard: str = SHARD) -> str:
 
 @pytest.mark.parametrize(("delivered", "raw", "missing"), [(8, 1, 0), (9, 2, 1)])
 def test_what_delivery_has_in_flight_is_left_out_of_an_open_hour(
-    lake: Lake, warehouse: DuckDBWarehouse, delivered: int, raw: int, missing: int
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, delivered: int, raw: int, missing: int
 ) -> None:
     eighth, ninth = sequence_number(NOW, 8), sequence_number(NOW, 9)
     land(lake, [delivery(NOW, "a", NOW)], flush(eighth, eighth))
@@ -98,7 +100,7 @@ def test_what_delivery_has_in_flight_is_left_out_of_an_open_hour(
 
 
 def test_a_late_flush_into_a_closed_hour_opens_it_until_delivery_has_passed_it(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     later = NOW + timedelta(hours=5)
     first, second = sequence_number(NOW, 1), sequence_number(later, 2)
@@ -128,12 +130,16 @@ def test_a_late_flush_into_a_closed_hour_opens_it_until_delivery_has_passed_it(
         flush(sequence_number(NOW, 1), sequence_number(NOW, 1), "shardId-000000000007"),  # of more shards than now
     ],
 )
-def test_a_file_that_nobody_is_writing_is_not_in_flight(lake: Lake, warehouse: DuckDBWarehouse, name: str) -> None:
+def test_a_file_that_nobody_is_writing_is_not_in_flight(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, name: str
+) -> None:
     land(lake, [delivery(NOW, "a", NOW)], name)
     assert publish_balance(HOUR, lake, warehouse, DONE).state == "balanced"
 
 
-def test_a_failure_that_is_not_collected_yet_leaves_an_hour_open(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_failure_that_is_not_collected_yet_leaves_an_hour_open(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     land(lake, [BAD], "one")
     assert publish_balance(HOUR, lake, warehouse, DONE).state == "open"
     publish_failed_events(HOUR, lake, warehouse)
@@ -141,7 +147,9 @@ def test_a_failure_that_is_not_collected_yet_leaves_an_hour_open(lake: Lake, war
     assert publish_balance(HOUR, lake, warehouse, DONE).state == "balanced"
 
 
-def test_what_failed_after_failures_were_collected_is_not_missing(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_what_failed_after_failures_were_collected_is_not_missing(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     publish_failed_events(HOUR, lake, warehouse)
     land(lake, [BAD], "two")
@@ -169,7 +177,7 @@ class InterruptedWarehouse(DuckDBWarehouse):
 
 @pytest.mark.parametrize("statement", ["ledger/shared_clicks", "ledger/identities", "ledger/event_ledger"])
 def test_an_hour_that_is_sealed_while_it_is_balanced_is_balanced_as_it_was_sealed(
-    lake: Lake, warehouse: DuckDBWarehouse, tmp_path: Path, statement: str
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, tmp_path: Path, statement: str
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     seal(HOUR, lake, warehouse)
@@ -184,13 +192,15 @@ def test_an_hour_that_is_sealed_while_it_is_balanced_is_balanced_as_it_was_seale
     assert balance == publish_balance(HOUR, lake, warehouse, DONE)
 
 
-def test_an_hour_is_open_while_a_shard_was_never_delivered(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_an_hour_is_open_while_a_shard_was_never_delivered(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     balance = publish_balance(HOUR, lake, warehouse, caught_up(None))
     assert (balance.state, balance.failures_by_type) == ("open", "{}")
 
 
-def test_the_version_of_an_event_hour_changes_with_its_rows_alone(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_the_version_of_an_event_hour_changes_with_its_rows_alone(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     old = NOW - timedelta(days=40)
     land(lake, [delivery(NOW, "a", NOW)], "one")
     before = publish_balance(HOUR, lake, warehouse, DONE)
@@ -204,7 +214,7 @@ def test_the_version_of_an_event_hour_changes_with_its_rows_alone(lake: Lake, wa
     assert (after.touched_event_hours[0].event_hour, after.touched_event_hours[0].events) == (hour_of(old), 1)
 
 
-def test_an_event_hour_that_lost_its_rows_is_remembered(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_an_event_hour_that_lost_its_rows_is_remembered(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW - timedelta(hours=3), "a", NOW)], "one")
     publish_balance(HOUR, lake, warehouse, DONE)
     lake.path(f"{hour_prefix('enriched_landing', HOUR)}/one.parquet").unlink()
@@ -214,13 +224,15 @@ def test_an_event_hour_that_lost_its_rows_is_remembered(lake: Lake, warehouse: D
     assert (touched.event_hour, touched.events) == (hour_of(NOW - timedelta(hours=3)), 0)
 
 
-def deficits(lake: Lake, hour: datetime = HOUR) -> set[tuple[str, str]]:
+def deficits(lake: DirectoryLake, hour: datetime = HOUR) -> set[tuple[str, str]]:
     rows = pq.read_table(lake.path(partition_file(LEDGER_DEFICITS, hour)), partitioning=None).to_pylist()
     assert all(row["arrival_hour"] == hour.replace(tzinfo=None) for row in rows)
     return {(row["side"], row["record_id"]) for row in rows}
 
 
-def test_what_keeps_an_hour_from_balancing_is_named_until_it_balances(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_what_keeps_an_hour_from_balancing_is_named_until_it_balances(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     lost, unknown = delivery(NOW, "lost", NOW), delivery(NOW, "unknown", NOW)
     land(lake, [delivery(NOW, f"click-{i}", NOW) for i in range(9)], "one")
     land(lake, [lost], "two", enriched=False)
@@ -239,13 +251,15 @@ def test_what_keeps_an_hour_from_balancing_is_named_until_it_balances(lake: Lake
     assert deficits(lake) == set()
 
 
-def test_an_hour_that_always_balanced_has_no_file_of_deficits(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_an_hour_that_always_balanced_has_no_file_of_deficits(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     publish_balance(HOUR, lake, warehouse, DONE)
     assert lake.partition(LEDGER_DEFICITS, HOUR) is None
 
 
-def test_rows_that_an_outage_left_without_a_name_or_a_place_are_counted(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_rows_that_an_outage_left_without_a_name_or_a_place_are_counted(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     reasons = [(), ("name:lookup_failed",), ("name:unknown_user",), ("name:unknown_user", "place:lookup_failed")]
     land(lake, [replace(delivery(NOW, str(i), NOW), reasons=each) for i, each in enumerate(reasons)], "one")
     assert publish_balance(HOUR, lake, warehouse, DONE).degraded_records == 2
@@ -263,7 +277,7 @@ def test_rows_that_an_outage_left_without_a_name_or_a_place_are_counted(lake: La
     ],
 )
 def test_copies_of_a_click_that_differ_in_what_the_client_sent_are_in_conflict(
-    lake: Lake, warehouse: DuckDBWarehouse, change: dict[str, Any], conflicting: int
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, change: dict[str, Any], conflicting: int
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW), delivery(NOW, "a", NOW + timedelta(seconds=1), **change)], "one")
     balance = publish_balance(HOUR, lake, warehouse, DONE)
@@ -271,7 +285,7 @@ def test_copies_of_a_click_that_differ_in_what_the_client_sent_are_in_conflict(
     assert balance.conflict_examples == ["a"] * conflicting
 
 
-def test_a_click_under_two_event_hours_is_in_conflict(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_click_under_two_event_hours_is_in_conflict(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW), delivery(NOW - timedelta(hours=1), "a", NOW)], "one")
     assert publish_balance(HOUR, lake, warehouse, DONE).conflicting_clicks == 1
 
@@ -287,7 +301,7 @@ sent = st.tuples(
 def test_conflicts_are_those_that_a_plain_comparison_over_the_touched_hours_finds(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[int, int, str, str, int]]
 ) -> None:
-    lake = Lake(tmp_path_factory.mktemp("lake"))
+    lake = DirectoryLake(tmp_path_factory.mktemp("lake"))
     warehouse = DuckDBWarehouse(200_000_000, lake.root / ".duckdb")
     hours = {number: HOUR + timedelta(hours=number) for number in range(3)}
     rows = [

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.catch_up import CatchUp, summary
 from clickstream_assets.ledger.balance import read_balances
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import EVENT_LEDGER, FAILED_EVENTS
 from streaming.settings import Settings
@@ -40,7 +40,7 @@ def as_first_written(ledger: pa.Table) -> pa.Table:
 
 
 def test_a_ledger_of_an_earlier_release_is_read_and_written_anew(
-    catch_up: CatchUp, lake: Lake, platform: Settings, delivered: DeliveryTo
+    catch_up: CatchUp, lake: DirectoryLake, platform: Settings, delivered: DeliveryTo
 ) -> None:
     land(lake, [*(delivery(NOW, f"click-{i}", NOW) for i in range(5)), BAD], "one")
     catch_up.run(lake, caught_up(LONG_AFTER))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clickstream_assets.enriched.seal import seal, seal_hour
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.look_ups import EnrichmentSources, SnapshotLookUps
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
@@ -43,11 +43,11 @@ class Snapshots:
         return SnapshotLookUps(UsersDb(self._mysql_url), self._geo)
 
 
-def sealed(lake: Lake) -> Path:
+def sealed(lake: DirectoryLake) -> Path:
     return lake.path(partition_file(ENRICHED_EVENTS, HOUR))
 
 
-def rows(lake: Lake) -> dict[str, dict[str, object]]:
+def rows(lake: DirectoryLake) -> dict[str, dict[str, object]]:
     return {row["click_id"]: row for row in pq.read_table(sealed(lake), partitioning=None).to_pylist()}
 
 
@@ -58,7 +58,7 @@ def sources(mysql_url: str, geo_folder: Path) -> Snapshots:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_equal_versions_give_equal_bytes(
-    lake: Lake, warehouse: DuckDBWarehouse, sources: Snapshots, threads: int
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, sources: Snapshots, threads: int
 ) -> None:
     deliveries = [
         delivery(NOW, f"click-{i}", NOW + timedelta(microseconds=i * 37 % 1000), user_id=f"{i % 1200}")
@@ -76,7 +76,7 @@ def test_equal_versions_give_equal_bytes(
 
 
 def test_it_fills_the_nulls_of_an_outage_and_says_from_what(
-    lake: Lake, warehouse: DuckDBWarehouse, sources: Snapshots
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, sources: Snapshots
 ) -> None:
     land(lake, [replace(delivery(NOW, "poor", NOW), **OUTAGE), delivery(NOW, "stranger", NOW, user_id="x")], "one")
     seal(HOUR, lake, warehouse)
@@ -106,7 +106,7 @@ def unrepeatable(mysql_url: str, ipinfo: StubIpinfo) -> Snapshots:
 
 
 def test_look_ups_that_cannot_be_repeated_are_not(
-    lake: Lake, warehouse: DuckDBWarehouse, unrepeatable: Snapshots, ipinfo: StubIpinfo
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, unrepeatable: Snapshots, ipinfo: StubIpinfo
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW), delivery(NOW, "b", NOW, user_ip="169.235.1.1")], "one")
     answer_with("Riverside", ipinfo)
@@ -122,7 +122,7 @@ def test_look_ups_that_cannot_be_repeated_are_not(
 
 
 def test_what_an_outage_left_and_what_is_new_is_looked_up(
-    lake: Lake, warehouse: DuckDBWarehouse, unrepeatable: Snapshots, ipinfo: StubIpinfo
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, unrepeatable: Snapshots, ipinfo: StubIpinfo
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     answer_with("Riverside", ipinfo)

@@ -13,7 +13,7 @@ from clickstream_assets.definitions import build_definitions
 from clickstream_assets.enriched.repair import Repaired, degraded_hours, repair
 from clickstream_assets.enriched.seal import seal_hour
 from clickstream_assets.partitions import hour_key, range_tags
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_EVENTS
@@ -70,7 +70,7 @@ def degraded(click_id: str, **changes: object) -> Delivery:
 
 
 @pytest.fixture
-def broken_lake(lake: Lake, warehouse: DuckDBWarehouse) -> Lake:
+def broken_lake(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> DirectoryLake:
     """A sealed hour with two degraded rows, one of them of a user whom nobody knows, and a whole one."""
     land(lake, [degraded("poor"), degraded("stranger", user_id="99"), delivery(NOW, "rich", NOW)], "one")
     settle(lake, warehouse)
@@ -78,28 +78,28 @@ def broken_lake(lake: Lake, warehouse: DuckDBWarehouse) -> Lake:
     return lake
 
 
-def names(lake: Lake) -> dict[str, tuple[str | None, str | None, str | None]]:
+def names(lake: DirectoryLake) -> dict[str, tuple[str | None, str | None, str | None]]:
     rows = pq.read_table(lake.path(partition_file(ENRICHED_EVENTS, HOUR)), partitioning=None).to_pylist()
     return {row["click_id"]: (row["name"], row["city"], row["missing_reasons"]) for row in rows}
 
 
-def files(lake: Lake) -> set[Path]:
+def files(lake: DirectoryLake) -> set[Path]:
     return {file for file in lake.root.rglob("*") if file.is_file()}
 
 
-def test_rows_are_filled_as_far_as_look_ups_find_more(broken_lake: Lake, up: UserCache) -> None:
+def test_rows_are_filled_as_far_as_look_ups_find_more(broken_lake: DirectoryLake, up: UserCache) -> None:
     assert degraded_hours(broken_lake) == [HOUR]
     assert degraded_hours(broken_lake, NOW) == []
     assert repair(HOUR, broken_lake, LookUps(up, NoGeo())) == Repaired(2, 2)
 
 
-def test_while_what_is_asked_is_down_nothing_is_landed(broken_lake: Lake, down: UserCache) -> None:
+def test_while_what_is_asked_is_down_nothing_is_landed(broken_lake: DirectoryLake, down: UserCache) -> None:
     before = files(broken_lake)
     assert repair(HOUR, broken_lake, LookUps(down, NoGeo())) == Repaired(2, 0)
     assert files(broken_lake) == before
 
 
-def test_trying_again_adds_no_file(broken_lake: Lake, up: UserCache) -> None:
+def test_trying_again_adds_no_file(broken_lake: DirectoryLake, up: UserCache) -> None:
     repair(HOUR, broken_lake, LookUps(up, NoGeo()))
     before = files(broken_lake)
     repair(HOUR, broken_lake, LookUps(up, NoGeo()))
@@ -130,7 +130,7 @@ def filled(instance: dg.DagsterInstance) -> list[object]:
 
 
 def test_the_job_repairs_just_the_degraded_rows_once_the_cache_is_back(
-    broken_lake: Lake,
+    broken_lake: DirectoryLake,
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     delivered: DeliveryTo,
@@ -161,7 +161,7 @@ def test_the_job_repairs_just_the_degraded_rows_once_the_cache_is_back(
 
 
 def test_an_hour_that_was_made_from_raw_is_made_from_raw_again(
-    broken_lake: Lake,
+    broken_lake: DirectoryLake,
     warehouse: DuckDBWarehouse,
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
@@ -183,7 +183,7 @@ def test_an_hour_that_was_made_from_raw_is_made_from_raw_again(
 
 
 def test_a_degraded_hour_is_warned_of_and_blocks_nothing(
-    broken_lake: Lake, definitions: dg.Definitions, instance: dg.DagsterInstance
+    broken_lake: DirectoryLake, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     result = definitions.resolve_job_def("settle_arrivals").execute_in_process(
         instance=instance, tags=range_tags(hour_key(HOUR), hour_key(HOUR))
@@ -198,7 +198,7 @@ def test_a_degraded_hour_is_warned_of_and_blocks_nothing(
 
 
 def test_recent_hours_are_repaired_every_hour(
-    lake: Lake, warehouse: DuckDBWarehouse, definitions: dg.Definitions, instance: dg.DagsterInstance
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     schedule = definitions.resolve_schedule_def("repair_recent_hours")
     context = dg.build_schedule_context(instance, resources={"lake": lake})

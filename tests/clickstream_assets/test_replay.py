@@ -20,7 +20,7 @@ from clickstream_assets.failed.errors import ErrorLine
 from clickstream_assets.failed.replay import Choice, ConsumerFailingError, Function, Replayed, replay
 from clickstream_assets.ledger.balance import Balance, publish_balance
 from clickstream_assets.partitions import hour_key
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.layout import hour_of, hour_prefix
@@ -36,7 +36,7 @@ BAD = Delivery(b'{"bad": 1}', NOW, "f" * 32)
 
 
 def fail(
-    lake: Lake, records: list[Delivery], stage: str = "enrichment", name: str = "failed", *, raw: bool = True
+    lake: DirectoryLake, records: list[Delivery], stage: str = "enrichment", name: str = "failed", *, raw: bool = True
 ) -> None:
     """Error files as delivery and consumers write them; `raw`: with the raw copy of the records."""
     if raw:
@@ -52,14 +52,14 @@ def fail(
     lake.publish(f"{hour_prefix(f'failed/{stage}', hour_of(records[0].arrival))}/{name}.json.gz", data)
 
 
-def settle(lake: Lake, warehouse: DuckDBWarehouse, hour: datetime = HOUR) -> Balance:
+def settle(lake: DirectoryLake, warehouse: DuckDBWarehouse, hour: datetime = HOUR) -> Balance:
     seal_hour(hour, lake, warehouse, KnownLookUps(), from_raw=None)
     publish_failed_events(hour, lake, warehouse)
     return publish_balance(hour, lake, warehouse, DONE)
 
 
 def replayed(
-    lake: Lake,
+    lake: DirectoryLake,
     warehouse: DuckDBWarehouse,
     choice: Choice = EVERYTHING,
     functions: Mapping[str, Function] | None = None,
@@ -69,25 +69,25 @@ def replayed(
     return replay(choice, lake, warehouse, KnownLookUps, functions or {}, dry_run=dry_run)
 
 
-def failed_events(lake: Lake, hour: datetime = HOUR) -> list[dict[str, Any]]:
+def failed_events(lake: DirectoryLake, hour: datetime = HOUR) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(
         lake.path(partition_file(FAILED_EVENTS, hour)), partitioning=None
     ).to_pylist()
     return rows
 
 
-def outcomes(lake: Lake, hour: datetime) -> list[dict[str, Any]]:
+def outcomes(lake: DirectoryLake, hour: datetime) -> list[dict[str, Any]]:
     lines = b"".join(gzip.decompress(file.read_bytes()) for file in lake.list_hour("replays", hour))
     return [msgspec.json.decode(line) for line in lines.splitlines()]
 
 
-def landed(lake: Lake, hour: datetime = HOUR) -> dict[str, dict[str, Any]]:
+def landed(lake: DirectoryLake, hour: datetime = HOUR) -> dict[str, dict[str, Any]]:
     tables = [pq.read_table(file, partitioning=None) for file in enriched_files(hour, lake)]
     return {row["record_id"]: row for row in pa.concat_tables(tables).to_pylist()}
 
 
 def test_what_passes_now_is_landed_under_its_own_identity_and_arrival_and_the_hour_balances(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     timed_out = delivery(NOW - timedelta(hours=3), "a", NOW + timedelta(microseconds=7))
     fail(lake, [timed_out, BAD])
@@ -107,7 +107,7 @@ def test_what_passes_now_is_landed_under_its_own_identity_and_arrival_and_the_ho
     assert states == {timed_out.record_id: ("replayed", True), BAD.record_id: ("failed", False)}
 
 
-def test_replaying_twice_is_as_once(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_replaying_twice_is_as_once(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     fail(lake, [delivery(NOW, f"click-{i}", NOW) for i in range(50)] + [BAD])
     replayed(lake, warehouse)
     files = {file: file.read_bytes() for file in lake.root.rglob("*") if file.is_file()}
@@ -119,7 +119,7 @@ def test_replaying_twice_is_as_once(lake: Lake, warehouse: DuckDBWarehouse) -> N
 
 
 def test_a_replay_that_was_killed_before_it_told_of_its_outcome_is_no_failure_any_more(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     record = delivery(NOW, "a", NOW)
     fail(lake, [record])
@@ -132,7 +132,7 @@ def test_a_replay_that_was_killed_before_it_told_of_its_outcome_is_no_failure_an
     assert [row["state"] for row in failed_events(lake)] == ["enriched"]
 
 
-def test_a_dry_run_tells_what_would_pass_and_writes_nothing(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_dry_run_tells_what_would_pass_and_writes_nothing(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     fail(lake, [delivery(NOW, "a", NOW), BAD])
     files = sorted(lake.root.rglob("*.*"))
 
@@ -159,7 +159,7 @@ LATER = NOW + timedelta(hours=1)
     ],
 )
 def test_failures_are_chosen_by_type_stage_hour_and_identity(
-    lake: Lake, warehouse: DuckDBWarehouse, choice: Choice, chosen: set[str]
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, choice: Choice, chosen: set[str]
 ) -> None:
     fail(lake, [BAD])
     fail(lake, [Delivery(b"no json", LATER, "e" * 32)], name="later")
@@ -173,13 +173,15 @@ def test_failures_are_chosen_by_type_stage_hour_and_identity(
     assert {row["record_id"] for row in told} == chosen
 
 
-def _failed_now(lake: Lake, warehouse: DuckDBWarehouse) -> list[dict[str, Any]]:
+def _failed_now(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> list[dict[str, Any]]:
     for hour in (HOUR, hour_of(LATER)):
         publish_failed_events(hour, lake, warehouse)
     return failed_events(lake) + failed_events(lake, hour_of(LATER))
 
 
-def test_the_history_of_what_fails_again_grows_with_what_is_new_alone(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_the_history_of_what_fails_again_grows_with_what_is_new_alone(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     fail(lake, [BAD, *(Delivery(b'{"worse": %d}' % i, NOW, f"{i:032x}") for i in range(3))])
     assert replayed(lake, warehouse, Choice(record_ids=(BAD.record_id,))).failed_again.total() == 1
     assert replayed(lake, warehouse).failed_again.total() == 4
@@ -192,7 +194,7 @@ def test_the_history_of_what_fails_again_grows_with_what_is_new_alone(lake: Lake
 
 
 def test_one_that_no_fault_is_found_in_any_more_keeps_the_type_it_failed_for(
-    lake: Lake, warehouse: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = delivery(datetime(2020, 5, 5, tzinfo=UTC), "a", NOW)
     fail(lake, [old])
@@ -237,7 +239,9 @@ class Seen:
 
 
 @pytest.mark.parametrize("raises", [True, False])
-def test_what_a_consumer_gave_up_is_given_to_it_again(lake: Lake, warehouse: DuckDBWarehouse, raises: bool) -> None:
+def test_what_a_consumer_gave_up_is_given_to_it_again(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, raises: bool
+) -> None:
     records = [delivery(NOW, f"click-{i:03}", NOW) for i in range(230)]
     land(lake, records, "one")
     fail(lake, records, "last_access", raw=False)
@@ -256,7 +260,7 @@ def test_what_a_consumer_gave_up_is_given_to_it_again(lake: Lake, warehouse: Duc
 
 
 def test_what_breaks_the_contract_fails_again_in_a_consumer_that_passes_it_by(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     fail(lake, [BAD, delivery(NOW, "a", NOW)], "last_access")
     settle(lake, warehouse)
@@ -269,7 +273,7 @@ def test_what_breaks_the_contract_fails_again_in_a_consumer_that_passes_it_by(
     assert (foreseen.passed, foreseen.failed_again) == (told.passed, told.failed_again)
 
 
-def test_a_consumer_that_fails_on_everything_ends_the_replay(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_consumer_that_fails_on_everything_ends_the_replay(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     records = [delivery(NOW, f"click-{i:03}", NOW) for i in range(60)]
     land(lake, records, "one")
     fail(lake, records, "high_intent", raw=False)
@@ -278,7 +282,9 @@ def test_a_consumer_that_fails_on_everything_ends_the_replay(lake: Lake, warehou
         replayed(lake, warehouse, functions={"high_intent": Seen(*(f"click-{i:03}" for i in range(60)))})
 
 
-def test_a_record_that_failed_in_a_consumer_alone_is_not_accounted_for(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_record_that_failed_in_a_consumer_alone_is_not_accounted_for(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     left_out = delivery(NOW, "a", NOW)
     fail(lake, [left_out], "last_access")
     publish_failed_events(HOUR, lake, warehouse)
@@ -287,7 +293,9 @@ def test_a_record_that_failed_in_a_consumer_alone_is_not_accounted_for(lake: Lak
     assert seal_hour(HOUR, lake, warehouse, KnownLookUps(), from_raw=None).healed.first == [left_out.record_id]
 
 
-def test_a_record_is_kept_as_failed_for_every_stage_it_failed_in(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_record_is_kept_as_failed_for_every_stage_it_failed_in(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     record = delivery(NOW, "a", NOW)
     land(lake, [record], "one")
     fail(lake, [record], "last_access", raw=False)
@@ -304,7 +312,7 @@ def test_a_record_is_kept_as_failed_for_every_stage_it_failed_in(lake: Lake, war
     }
 
 
-def test_error_files_in_firehoses_own_form_are_replayed(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_error_files_in_firehoses_own_form_are_replayed(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     bare = event_text(NOW, "a")
     line = {
         "attemptsMade": 4,
@@ -332,7 +340,7 @@ def run_job(definitions: dg.Definitions, instance: dg.DagsterInstance, **config:
 
 
 def test_the_run_of_the_job_shows_its_outcome(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake
+    definitions: dg.Definitions, instance: dg.DagsterInstance, lake: DirectoryLake
 ) -> None:
     fail(lake, [delivery(NOW, "a", NOW), BAD])
 

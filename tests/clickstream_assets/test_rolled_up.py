@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from tests.clickstream_assets.aggregates import (
     MIDNIGHT,
@@ -29,7 +29,7 @@ from tests.clickstream_assets.test_aggregates_events import IN_PANDAS
 RIVERSIDE = {"country": "US", "region": "California", "city": "Riverside"}
 
 
-def test_every_aggregate_that_rolls_up_has_both_documented(lake: Lake) -> None:
+def test_every_aggregate_that_rolls_up_has_both_documented(lake: DirectoryLake) -> None:
     catalog = DuckDBCatalog(lake.root / "catalog.duckdb", lake)
     refreshed = catalog.refresh(CATALOGUED, ROLLED_UP)
     with duckdb.connect(catalog.file, read_only=True) as connection:
@@ -51,7 +51,7 @@ def test_every_aggregate_that_rolls_up_has_both_documented(lake: Lake) -> None:
     assert without == {"top_regions", "sessions", "daily_active_users"}
 
 
-def test_they_add_up_days(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_they_add_up_days(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     today = (datetime.now(UTC).date() - MIDNIGHT.date()).days * 1440
     flatten_events(
         lake,
@@ -84,7 +84,7 @@ def test_they_add_up_days(lake: Lake, warehouse: DuckDBWarehouse) -> None:
     ]
 
 
-def test_a_customer_of_many_days_has_the_newest_name(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_customer_of_many_days_has_the_newest_name(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     names = {0: "Zoe", 1440: "Amy", 2880: None}
     flatten_events(lake, [event("20", minute, name=name) for minute, name in names.items()])
     aggregate_pending(lake, warehouse)

@@ -14,7 +14,7 @@ from clickstream_assets.enriched.heal import Healed, heal
 from clickstream_assets.enriched.seal import enriched_files, is_closed, seal, seal_hour, sealed_from
 from clickstream_assets.failed.collect import publish_failed_events
 from clickstream_assets.ledger.balance import is_stale, is_unsealed, publish_balance
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import ENRICHED_EVENTS, FAILED_EVENTS
@@ -27,11 +27,13 @@ HOUR = hour_of(NOW)
 DONE = caught_up(NOW + timedelta(hours=5))
 
 
-def sealed_file(lake: Lake) -> Path:
+def sealed_file(lake: DirectoryLake) -> Path:
     return lake.path(partition_file(ENRICHED_EVENTS, HOUR))
 
 
-def test_a_record_delivered_twice_is_kept_once_with_the_fewest_reasons(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_record_delivered_twice_is_kept_once_with_the_fewest_reasons(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
+) -> None:
     complete = delivery(NOW, "a", NOW)
     poor = replace(complete, name=None, place=None, reasons=("name:lookup_failed", "place:lookup_failed"))
     earlier = delivery(NOW, "b", NOW - timedelta(seconds=1))
@@ -48,7 +50,7 @@ def test_a_record_delivered_twice_is_kept_once_with_the_fewest_reasons(lake: Lak
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_equal_input_gives_equal_bytes(lake: Lake, warehouse: DuckDBWarehouse, threads: int) -> None:
+def test_equal_input_gives_equal_bytes(lake: DirectoryLake, warehouse: DuckDBWarehouse, threads: int) -> None:
     deliveries = [delivery(NOW, f"click-{i}", NOW + timedelta(microseconds=i * 37 % 1000)) for i in range(3_000)]
     for part in range(5):
         land(lake, deliveries[part::4], f"part-{part}")
@@ -60,13 +62,13 @@ def test_equal_input_gives_equal_bytes(lake: Lake, warehouse: DuckDBWarehouse, t
     assert sealed_file(lake).read_bytes() == first
 
 
-def test_an_hour_is_closed_when_every_shard_has_passed_it(lake: Lake) -> None:
+def test_an_hour_is_closed_when_every_shard_has_passed_it(lake: DirectoryLake) -> None:
     assert not is_closed(HOUR, lake, caught_up(None))
     assert not is_closed(HOUR, lake, caught_up(HOUR + timedelta(hours=1)))
     assert is_closed(HOUR, lake, caught_up(HOUR + timedelta(hours=1, minutes=1)))
 
 
-def test_what_delivery_left_out_is_enriched_before_the_seal(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_what_delivery_left_out_is_enriched_before_the_seal(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     left_out = [delivery(NOW, "b", NOW), Delivery(b'{"bad": 1}', NOW, "0" * 32), Delivery(b"no json", NOW, "1" * 32)]
     land(lake, left_out, "two", enriched=False)
@@ -89,7 +91,7 @@ def test_what_delivery_left_out_is_enriched_before_the_seal(lake: Lake, warehous
 
 
 def test_what_raw_lacks_is_kept_and_stays_red_when_the_hour_is_enriched_anew(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     land(lake, [delivery(NOW, "b", NOW)], "two")
@@ -109,7 +111,7 @@ def test_what_raw_lacks_is_kept_and_stays_red_when_the_hour_is_enriched_anew(
 class LandsWhileItLooks(KnownLookUps):
     """Look-ups during which delivery writes one more file."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: DirectoryLake) -> None:
         super().__init__()
         self._lake = lake
 
@@ -119,7 +121,7 @@ class LandsWhileItLooks(KnownLookUps):
 
 
 def test_what_lands_while_an_hour_is_enriched_anew_is_not_taken_for_sealed(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
 
@@ -130,7 +132,7 @@ def test_what_lands_while_an_hour_is_enriched_anew_is_not_taken_for_sealed(
     assert (balance.state, balance.enriched_records) == ("balanced", 2)
 
 
-def test_healing_twice_finds_nothing_left(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_healing_twice_finds_nothing_left(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one", enriched=False)
     assert heal(HOUR, lake, warehouse, KnownLookUps).records == 1
     listed = [file.name for file in enriched_files(HOUR, lake)]
@@ -138,7 +140,7 @@ def test_healing_twice_finds_nothing_left(lake: Lake, warehouse: DuckDBWarehouse
     assert [file.name for file in enriched_files(HOUR, lake)] == listed
 
 
-def test_a_later_file_reopens_the_hour(lake: Lake, warehouse: DuckDBWarehouse) -> None:
+def test_a_later_file_reopens_the_hour(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     seal(HOUR, lake, warehouse)
     publish_balance(HOUR, lake, warehouse, DONE)
@@ -152,7 +154,9 @@ def test_a_later_file_reopens_the_hour(lake: Lake, warehouse: DuckDBWarehouse) -
 
 
 @pytest.mark.parametrize("dated", [-3600, 3600])
-def test_a_later_file_shows_whatever_the_clock_says(lake: Lake, warehouse: DuckDBWarehouse, dated: int) -> None:
+def test_a_later_file_shows_whatever_the_clock_says(
+    lake: DirectoryLake, warehouse: DuckDBWarehouse, dated: int
+) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     seal(HOUR, lake, warehouse)
     publish_balance(HOUR, lake, warehouse, DONE)
@@ -165,7 +169,7 @@ def test_a_later_file_shows_whatever_the_clock_says(lake: Lake, warehouse: DuckD
 
 
 def test_an_hour_enriched_anew_keeps_its_new_names_when_it_is_sealed_again(
-    lake: Lake, warehouse: DuckDBWarehouse
+    lake: DirectoryLake, warehouse: DuckDBWarehouse
 ) -> None:
     land(lake, [replace(delivery(NOW, "a", NOW), name=None, reasons=("name:lookup_failed",))], "one")
     seal_hour(HOUR, lake, warehouse, KnownLookUps(), from_raw=None)

@@ -8,11 +8,10 @@ import pytest
 from dagster._core.errors import DagsterAssetCheckFailedError
 
 from clickstream_assets.aggregates.registry import AGGREGATES
-from clickstream_assets.aggregates.unload import unloaded_file
 from clickstream_assets.catch_up import CatchUp
 from clickstream_assets.flattened.flatten import read_ledger
 from clickstream_assets.partitions import hour_key, range_tags
-from resources.lake import Lake
+from resources.lake import DirectoryLake, partition_file
 from streaming.domain.layout import hour_of
 from tests.clickstream_assets.conftest import NOW, DeliveryTo, caught_up
 from tests.clickstream_assets.daemon import Daemon
@@ -24,11 +23,13 @@ OLD = NOW - timedelta(days=40)
 
 
 @pytest.fixture
-def daemon(definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lake, delivered: DeliveryTo) -> Daemon:
+def daemon(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, lake: DirectoryLake, delivered: DeliveryTo
+) -> Daemon:
     return Daemon(definitions, instance, lake, delivered)
 
 
-def test_arrivals_are_reported_once(daemon: Daemon, lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_arrivals_are_reported_once(daemon: Daemon, lake: DirectoryLake, instance: dg.DagsterInstance) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     daemon.tick("report_arrivals")
     daemon.tick("report_arrivals")
@@ -47,7 +48,9 @@ def test_arrivals_are_reported_once(daemon: Daemon, lake: Lake, instance: dg.Dag
     )
 
 
-def test_a_closed_hour_is_sealed_flattened_and_aggregated_by_schedules_and_sensors(daemon: Daemon, lake: Lake) -> None:
+def test_a_closed_hour_is_sealed_flattened_and_aggregated_by_schedules_and_sensors(
+    daemon: Daemon, lake: DirectoryLake
+) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     assert daemon.tick("reopen_late_hours") == []
     assert daemon.fire("seal_closed_hours") == [(hour_key(HOUR), hour_key(HOUR))]
@@ -60,7 +63,7 @@ def test_a_closed_hour_is_sealed_flattened_and_aggregated_by_schedules_and_senso
 
 
 def test_a_late_file_rebuilds_the_hour_and_the_day_of_its_event_alone(
-    daemon: Daemon, catch_up: CatchUp, lake: Lake
+    daemon: Daemon, catch_up: CatchUp, lake: DirectoryLake
 ) -> None:
     land(lake, [delivery(NOW - timedelta(hours=hour), f"click-{hour}", NOW) for hour in range(30)], "one")
     catch_up.run(lake, caught_up(LONG_AFTER))
@@ -76,7 +79,7 @@ def test_a_late_file_rebuilds_the_hour_and_the_day_of_its_event_alone(
 
 
 def test_an_hour_enriched_anew_is_balanced_flattened_and_aggregated_anew(
-    daemon: Daemon, catch_up: CatchUp, lake: Lake, definitions: dg.Definitions, instance: dg.DagsterInstance
+    daemon: Daemon, catch_up: CatchUp, lake: DirectoryLake, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     catch_up.run(lake, caught_up(LONG_AFTER))
@@ -97,7 +100,7 @@ def test_an_hour_enriched_anew_is_balanced_flattened_and_aggregated_anew(
 
 
 def test_late_events_of_scattered_hours_take_few_runs_that_pass_by_the_others(
-    daemon: Daemon, catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance
+    daemon: Daemon, catch_up: CatchUp, lake: DirectoryLake, instance: dg.DagsterInstance
 ) -> None:
     land(lake, [delivery(NOW - timedelta(hours=hour), f"click-{hour}", NOW) for hour in range(10)], "one")
     catch_up.run(lake, caught_up(LONG_AFTER))
@@ -120,7 +123,7 @@ def test_late_events_of_scattered_hours_take_few_runs_that_pass_by_the_others(
 
 
 def test_a_reseal_that_changes_no_row_triggers_nothing(
-    daemon: Daemon, catch_up: CatchUp, lake: Lake, instance: dg.DagsterInstance
+    daemon: Daemon, catch_up: CatchUp, lake: DirectoryLake, instance: dg.DagsterInstance
 ) -> None:
     flush = [delivery(NOW, "a", NOW), delivery(OLD, "b", NOW)]
     land(lake, flush, "one")
@@ -137,18 +140,18 @@ def test_a_reseal_that_changes_no_row_triggers_nothing(
 
 
 def test_a_day_that_ended_while_the_daemon_was_down_is_made_up_for(
-    daemon: Daemon, catch_up: CatchUp, lake: Lake
+    daemon: Daemon, catch_up: CatchUp, lake: DirectoryLake
 ) -> None:
     land(lake, [delivery(OLD, "a", NOW), delivery(NOW, "b", NOW)], "one")
     catch_up.run(lake, caught_up(LONG_AFTER))
     for aggregate in AGGREGATES:
-        lake.path(unloaded_file(aggregate, OLD.date())).unlink()
+        lake.path(partition_file(aggregate.table, OLD.date())).unlink()
 
     assert daemon.fire("aggregate_due_days") == [(f"{OLD:%Y-%m-%d}",) * 2]
     assert daemon.fire("aggregate_due_days") == []
 
 
-def test_an_hour_of_which_only_failures_are_left_is_red_and_asked_for_once(daemon: Daemon, lake: Lake) -> None:
+def test_an_hour_of_which_only_failures_are_left_is_red_and_asked_for_once(daemon: Daemon, lake: DirectoryLake) -> None:
     land(lake, [Delivery(b"no json", NOW, "f" * 32)], "one")
     shutil.rmtree(lake.path("raw"))
 
@@ -161,7 +164,7 @@ def test_an_hour_of_which_only_failures_are_left_is_red_and_asked_for_once(daemo
 
 
 def test_an_open_hour_is_balanced_and_flattened_for_the_time_being(
-    daemon: Daemon, lake: Lake, delivered: DeliveryTo
+    daemon: Daemon, lake: DirectoryLake, delivered: DeliveryTo
 ) -> None:
     delivered.moment = NOW
     land(lake, [delivery(NOW, "a", NOW)], "one")

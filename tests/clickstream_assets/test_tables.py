@@ -15,7 +15,7 @@ from clickstream_assets.aggregates.unload import unload
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.tables import TableError, read_table
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.tables import ENRICHED_LANDING, FLATTENED_EVENTS
 from streaming.settings import ROOT
@@ -27,7 +27,7 @@ HOURS = [NOW - timedelta(days=1), NOW - timedelta(hours=2), NOW]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, lake: Lake, warehouse: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, lake: DirectoryLake, warehouse: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A purchase and a search in each of three hours of two days."""
     monkeypatch.setenv("CLICKSTREAM_HOME", str(tmp_path))
     for hour in HOURS:
@@ -85,7 +85,7 @@ def test_days_that_overlap_are_read() -> None:
     assert set(days["date"].dt.day) == {19}
 
 
-def test_other_partitions_are_not_read(lake: Lake) -> None:
+def test_other_partitions_are_not_read(lake: DirectoryLake) -> None:
     lake.path(partition_file(FLATTENED_EVENTS, HOURS[1])).write_bytes(b"no Parquet")
     assert len(read_table("flattened_events", since=NOW)) == 2
     with pytest.raises(duckdb.Error):

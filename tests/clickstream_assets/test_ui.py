@@ -16,7 +16,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from playwright.sync_api import Page
 
 from clickstream_assets.partitions import hour_key
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.domain.layout import hour_of
 from streaming.runtime.supervisor import running_system
 from streaming.settings import ROOT
@@ -44,7 +44,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, geo_folder: Path) -> Iter
     """A platform that is up, with a few events of a closed hour in its lake: what its processes are told."""
     home = tmp_path_factory.mktemp("ui") / "home"
     moments = [HOUR + timedelta(minutes=minute) for minute in range(10)]
-    land(Lake(home / "lake"), [delivery(moment, f"{moment}", moment) for moment in moments], "one")
+    land(DirectoryLake(home / "lake"), [delivery(moment, f"{moment}", moment) for moment in moments], "one")
     named = {"REDIS_URL", "CACHE_REDIS_URL", "MYSQL_URL", "COLLECTOR_PORT", "DAGSTER_URL"}
     environment = {name: value for name, value in os.environ.items() if name not in named}
     environment |= {"CLICKSTREAM_HOME": str(home), "GEOIP_DATABASE": str(geo_folder), "PYTHONPATH": str(ROOT)}

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from clickstream_assets.dashboard.assets import publish
 from commands.dashboard_server import Dashboard
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.settings import load_settings
 from tests.browser import chromium, note_complaints
@@ -24,15 +24,15 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def lake(home: Path) -> Lake:
-    return Lake(home / "lake")
+def lake(home: Path) -> DirectoryLake:
+    return DirectoryLake(home / "lake")
 
 
-def make_shop(lake: Lake, days: int) -> None:
+def make_shop(lake: DirectoryLake, days: int) -> None:
     make_tables(lake, DuckDBWarehouse(200_000_000, lake.root.parent / "duckdb"), shop_events(days, 20))
 
 
-def ask(lake: Lake, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+def ask(lake: DirectoryLake, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
     settings = load_settings({"CLICKSTREAM_HOME": str(lake.root.parent)})
 
     async def ask() -> httpx.Response:
@@ -43,7 +43,9 @@ def ask(lake: Lake, path: str, headers: Mapping[str, str] | None = None) -> http
     return asyncio.run(ask())
 
 
-def test_it_is_written_to_a_file_without_a_platform(lake: Lake, environment: Mapping[str, str], tmp_path: Path) -> None:
+def test_it_is_written_to_a_file_without_a_platform(
+    lake: DirectoryLake, environment: Mapping[str, str], tmp_path: Path
+) -> None:
     command = [sys.executable, "-P", "-m", "commands", "dashboard", "--output", "report.html"]
 
     def run() -> "subprocess.CompletedProcess[str]":
@@ -70,14 +72,14 @@ def test_it_is_written_to_a_file_without_a_platform(lake: Lake, environment: Map
     assert (tmp_path / "report.html").read_text() == page
 
 
-def test_before_the_first_build_it_says_what_to_do(lake: Lake) -> None:
+def test_before_the_first_build_it_says_what_to_do(lake: DirectoryLake) -> None:
     answer = ask(lake, "/")
     assert answer.status_code == 503
     assert "./run materialize" in answer.text
     assert ask(lake, "/data").status_code == 503
 
 
-def test_it_is_served_for_its_own_pages_and_sent_once(lake: Lake) -> None:
+def test_it_is_served_for_its_own_pages_and_sent_once(lake: DirectoryLake) -> None:
     make_shop(lake, days=1)
     publish(lake, 200_000_000)
     page = ask(lake, "/")
@@ -106,7 +108,7 @@ def page() -> Iterator[Page]:
 @pytest.mark.browser
 @pytest.mark.timeout(300)
 def test_newer_data_and_the_live_rate_reach_a_page_that_is_open(
-    start: Start, home: Path, lake: Lake, environment: Mapping[str, str], page: Page
+    start: Start, home: Path, lake: DirectoryLake, environment: Mapping[str, str], page: Page
 ) -> None:
     up = start("up", "--no-dagster")
     addresses = system_with(up, home, "dashboard", "collector")["environment"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.settings import ROOT
 from tests.landing import Delivery, delivery, event_text, land
 
@@ -26,11 +26,13 @@ def environment(tmp_path: Path, stream_redis_url: str, cache_redis_url: str, mys
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
+def lake(tmp_path: Path) -> DirectoryLake:
+    return DirectoryLake(tmp_path / "lake")
 
 
-def test_a_summary_is_the_last_line_and_everything_is_verified(environment: dict[str, str], lake: Lake) -> None:
+def test_a_summary_is_the_last_line_and_everything_is_verified(
+    environment: dict[str, str], lake: DirectoryLake
+) -> None:
     good = delivery(NOW, "a", NOW)
     land(lake, [good, BAD], "repair-1")
     printed = json.loads(_run(environment, "materialize", status=0).splitlines()[-1])
@@ -41,7 +43,7 @@ def test_a_summary_is_the_last_line_and_everything_is_verified(environment: dict
     assert _broken(environment, "--open", "--acknowledged", str(acknowledged), status=0) == {}
 
 
-def test_what_is_lost_doubled_or_made_up_is_named(environment: dict[str, str], lake: Lake) -> None:
+def test_what_is_lost_doubled_or_made_up_is_named(environment: dict[str, str], lake: DirectoryLake) -> None:
     land(lake, [delivery(NOW, "a", NOW), BAD], "repair-1")
     _run(environment, "materialize", status=0)
     land(lake, [delivery(NOW, "unknown", NOW)], "repair-2")
@@ -56,7 +58,9 @@ def test_what_is_lost_doubled_or_made_up_is_named(environment: dict[str, str], l
     assert broken["clicks_not_flattened"]["examples"][0]["click_id"] == "unknown"
 
 
-def test_what_is_behind_is_judged_only_where_nothing_may_be_on_its_way(environment: dict[str, str], lake: Lake) -> None:
+def test_what_is_behind_is_judged_only_where_nothing_may_be_on_its_way(
+    environment: dict[str, str], lake: DirectoryLake
+) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "repair-1")
     _run(environment, "materialize", status=0)
     [unloaded] = lake.path("aggregated/events_by_type").rglob("*.csv")

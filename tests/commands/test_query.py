@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from commands.query import query
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.settings import ROOT
 from tests.clickstream_assets.conftest import NOW
 from tests.landing import delivery, land
@@ -24,7 +24,7 @@ from tests.spreadsheet import formulas
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLICKSTREAM_HOME", str(tmp_path))
-    land(Lake(tmp_path / "lake"), [delivery(NOW, f"click-{i}", NOW, user_id=f"={i}") for i in range(3)], "one")
+    land(DirectoryLake(tmp_path / "lake"), [delivery(NOW, f"click-{i}", NOW, user_id=f"={i}") for i in range(3)], "one")
     return tmp_path
 
 

@@ -15,7 +15,7 @@ import pytest
 from clickstream_assets.catalog import CATALOGUED
 from commands.query import HISTORY_FILE
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.settings import ROOT
 from tests.clickstream_assets.conftest import NOW
 from tests.landing import delivery, land
@@ -27,7 +27,7 @@ PROMPT = r"catalog.*D .*"
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    land(Lake(tmp_path / "lake"), [delivery(NOW, f"click-{i}", NOW) for i in range(3)], "one")
+    land(DirectoryLake(tmp_path / "lake"), [delivery(NOW, f"click-{i}", NOW) for i in range(3)], "one")
     user = tmp_path / "user"
     user.mkdir()
     (user / ".duckdbrc").write_text(".exit 9\n")
@@ -76,8 +76,8 @@ def test_it_answers_completes_remembers_and_leaves(shell: pexpect.spawn, tmp_pat
 def test_what_comes_meanwhile_shows_at_the_next_query(shell: pexpect.spawn, tmp_path: Path) -> None:
     count = "SELECT COUNT(*) + 4200 AS found FROM enriched_events;"
     answer(shell, count, "4203")
-    land(Lake(tmp_path / "lake"), [delivery(NOW, "click-3", NOW + timedelta(hours=1))], "two")
-    DuckDBCatalog(tmp_path / "catalog.duckdb", Lake(tmp_path / "lake")).refresh(CATALOGUED)
+    land(DirectoryLake(tmp_path / "lake"), [delivery(NOW, "click-3", NOW + timedelta(hours=1))], "two")
+    DuckDBCatalog(tmp_path / "catalog.duckdb", DirectoryLake(tmp_path / "lake")).refresh(CATALOGUED)
     answer(shell, count, "4204")
 
 

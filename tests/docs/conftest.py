@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from clickstream_assets.catch_up import CatchUp
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.settings import Settings, load_settings
 from tests.clickstream_assets.conftest import (
     DeliveryTo,
@@ -42,7 +42,11 @@ def delivered() -> DeliveryTo:
 
 @pytest.fixture
 def home(
-    catch_up: CatchUp, lake: Lake, platform: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    catch_up: CatchUp,
+    lake: DirectoryLake,
+    platform: Settings,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """User n comes every day, and takes n of the four steps of a visit."""
     monkeypatch.setenv("CLICKSTREAM_HOME", str(platform.home))

@@ -13,7 +13,7 @@ import pytest
 from clickstream_assets.catalog import CATALOGUED
 from commands.query import query
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from streaming.settings import ROOT
 from tests.docs.conftest import NOW
 
@@ -69,7 +69,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_a_connection_that_may_write_keeps_readers_out_until_the_next_refresh(tmp_path: Path) -> None:
-    catalog = DuckDBCatalog(tmp_path / "catalog.duckdb", Lake(tmp_path))
+    catalog = DuckDBCatalog(tmp_path / "catalog.duckdb", DirectoryLake(tmp_path))
     catalog.refresh(CATALOGUED)
     script = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).view('sessions').columns)"
     reader = [sys.executable, "-c", script, str(catalog.file)]

@@ -13,7 +13,7 @@ import pytest
 
 from bench._landing import land
 from bench._tables import STEPS, materialize
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -65,7 +65,7 @@ def kill_while_writing(table: str, home: Path) -> None:
 
 
 def test_25_the_same_partitions_have_the_same_bytes_however_they_are_made(tmp_path: Path) -> None:
-    land(Lake(tmp_path / "lake"), [HOUR], EVENTS, 600_000_000)
+    land(DirectoryLake(tmp_path / "lake"), [HOUR], EVENTS, 600_000_000)
     first = tables_made(tmp_path, [4])
     assert {Path(file).parts[1] for file in first} == set(TABLES)
 

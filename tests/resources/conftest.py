@@ -5,16 +5,16 @@ import duckdb
 import pytest
 
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
+def lake(tmp_path: Path) -> DirectoryLake:
+    return DirectoryLake(tmp_path / "lake")
 
 
 @pytest.fixture
-def catalog(tmp_path: Path, lake: Lake) -> DuckDBCatalog:
+def catalog(tmp_path: Path, lake: DirectoryLake) -> DuckDBCatalog:
     return DuckDBCatalog(tmp_path / "catalog.duckdb", lake)
 
 

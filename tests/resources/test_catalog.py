@@ -8,7 +8,7 @@ from pathlib import Path
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from clickstream_assets.enriched.seal import seal
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from tests.clickstream_assets.conftest import NOW
@@ -43,7 +43,7 @@ def test_views_and_columns_say_what_they_are(catalog: DuckDBCatalog) -> None:
 
 
 def test_enriched_is_sealed_hours_and_the_landing_of_the_others(
-    catalog: DuckDBCatalog, lake: Lake, tmp_path: Path
+    catalog: DuckDBCatalog, lake: DirectoryLake, tmp_path: Path
 ) -> None:
     warehouse = DuckDBWarehouse(100_000_000, tmp_path)
     count = "SELECT COUNT(*), COUNT(DISTINCT record_id) FROM enriched_events"
@@ -62,14 +62,14 @@ def test_enriched_is_sealed_hours_and_the_landing_of_the_others(
     assert ask(catalog, count) == [(10, 10)]
 
 
-def test_partition_columns_are_numbers(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_partition_columns_are_numbers(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     morning = NOW.replace(hour=7)
     land(lake, [delivery(morning, "a", morning)], "one")
     catalog.refresh(CATALOGUED)
     assert ask(catalog, "SELECT COUNT(*) FROM raw_events WHERE month = 11 AND hour = 7") == [(1,)]
 
 
-def test_another_process_reads_while_it_is_refreshed(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_another_process_reads_while_it_is_refreshed(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     land(lake, [delivery(NOW, "a", NOW)], "one")
     catalog.refresh(CATALOGUED)
     reader = (

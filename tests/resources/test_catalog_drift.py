@@ -19,7 +19,7 @@ from clickstream_assets.enriched.seal import seal
 from resources.catalog import DuckDBCatalog
 from resources.crawler import Drift
 from resources.file_schemas import SAMPLE_BYTES, SAMPLE_LINES
-from resources.lake import Lake, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import day_prefix, hour_prefix
 from streaming.domain.schema_drift import DriftKind
@@ -71,7 +71,7 @@ def told(drifts: Sequence[Drift]) -> list[tuple[str, DriftKind, str, str]]:
     return sorted((drift.column_name, drift.kind, drift.declared, drift.found) for drift in drifts)
 
 
-def parquet(lake: Lake, number: int, columns: dict[str, tuple[Any, pa.DataType]]) -> Path:
+def parquet(lake: DirectoryLake, number: int, columns: dict[str, tuple[Any, pa.DataType]]) -> Path:
     """A file of one row in an hour of its own."""
     file = lake.path(f"{hour_prefix(EVENTS.prefix, HOUR + timedelta(hours=number))}/events.parquet")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -88,14 +88,14 @@ def good(**changes: Any) -> dict[str, tuple[Any, pa.DataType]]:
     return {name: value for name, value in (columns | changes).items() if value is not None}
 
 
-def unloaded(lake: Lake, day: int, text: str) -> Path:
+def unloaded(lake: DirectoryLake, day: int, text: str) -> Path:
     file = lake.path(f"{day_prefix(SALES.prefix, f'2026-11-{day:02}')}/sales.csv")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return file
 
 
-def raw(lake: Lake, name: str, lines: Sequence[Any], hour: datetime = HOUR) -> Path:
+def raw(lake: DirectoryLake, name: str, lines: Sequence[Any], hour: datetime = HOUR) -> Path:
     """A raw file of these lines; bytes stand as they are."""
     text = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
     lake.publish(f"{hour_prefix(RAW_EVENTS.prefix, hour)}/{name}.json.gz", gzip.compress(text))
@@ -170,7 +170,7 @@ PARQUET_DRIFTS = {
 @pytest.mark.parametrize("is_first", [True, False], ids=["the first file", "a later file"])
 @pytest.mark.parametrize(("columns", "expected", "row"), PARQUET_DRIFTS.values(), ids=PARQUET_DRIFTS)
 def test_a_parquet_file_that_differs(
-    catalog: DuckDBCatalog, lake: Lake, columns: Any, expected: Any, row: Any, is_first: bool
+    catalog: DuckDBCatalog, lake: DirectoryLake, columns: Any, expected: Any, row: Any, is_first: bool
 ) -> None:
     parquet(lake, 0 if is_first else 3, columns)
     for number in (1, 2):
@@ -184,14 +184,14 @@ def test_a_parquet_file_that_differs(
     assert ask(catalog, "SELECT typeof(quantity), typeof(details) FROM events LIMIT 1") == [("BIGINT", DETAILS)]
 
 
-def test_columns_that_a_file_lacks_are_null_before_any_crawl(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_columns_that_a_file_lacks_are_null_before_any_crawl(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     parquet(lake, 0, good(quantity=None))
     parquet(lake, 1, good(details=None))
     catalog.refresh([EVENTS])
     assert ask(catalog, "SELECT quantity, details.product_id FROM events ORDER BY hour") == [(None, 7), (3, None)]
 
 
-def test_what_is_told_can_be_acted_on(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_what_is_told_can_be_acted_on(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     files = [parquet(lake, number, good(color=("red", pa.string()))) for number in range(3)]
     before = datetime.fromtimestamp(files[0].stat().st_ctime, UTC)
     look(catalog, EVENTS)
@@ -203,7 +203,7 @@ def test_what_is_told_can_be_acted_on(catalog: DuckDBCatalog, lake: Lake) -> Non
     assert abs(since.replace(tzinfo=UTC) - before) < timedelta(seconds=1)
 
 
-def test_what_is_mended_or_gone_is_told_no_more(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_what_is_mended_or_gone_is_told_no_more(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     odd = parquet(lake, 0, good(quantity=("three", pa.string())))
     gone = parquet(lake, 1, good(color=("red", pa.string())))
     parquet(lake, 2, good())
@@ -215,7 +215,7 @@ def test_what_is_mended_or_gone_is_told_no_more(catalog: DuckDBCatalog, lake: La
     assert ask(catalog, "SELECT COUNT(*) FROM schema_drift") == [(0,)]
 
 
-def test_a_file_that_is_none_costs_itself_alone(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_a_file_that_is_none_costs_itself_alone(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     parquet(lake, 0, good())
     for number, content in enumerate((b"", b"PAR1 and then nothing"), start=1):
         parquet(lake, number, good()).write_bytes(content)
@@ -224,7 +224,7 @@ def test_a_file_that_is_none_costs_itself_alone(catalog: DuckDBCatalog, lake: La
     assert ask(catalog, "SELECT quantity, hour FROM events") == [(3, 10)]
 
 
-def test_a_condition_on_the_partition_keeps_other_files_closed(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_a_condition_on_the_partition_keeps_other_files_closed(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     """What cannot be read, and was not crawled, would fail the query that opens it; with files apart as without."""
     parquet(lake, 0, good())
     parquet(lake, 1, good(quantity=("4", pa.string())))
@@ -237,7 +237,7 @@ def test_a_condition_on_the_partition_keeps_other_files_closed(catalog: DuckDBCa
         ask(catalog, "SELECT quantity FROM events")
 
 
-def test_sealed_and_landed_files_that_differ(catalog: DuckDBCatalog, lake: Lake, tmp_path: Path) -> None:
+def test_sealed_and_landed_files_that_differ(catalog: DuckDBCatalog, lake: DirectoryLake, tmp_path: Path) -> None:
     tables = (ENRICHED_EVENTS, ENRICHED_LANDING)
     hours = [HOUR, HOUR + timedelta(hours=1)]
     for hour in hours:
@@ -274,7 +274,9 @@ CSV_DRIFTS = {
 
 
 @pytest.mark.parametrize(("text", "expected", "row"), CSV_DRIFTS.values(), ids=CSV_DRIFTS)
-def test_an_unloaded_file_that_differs(catalog: DuckDBCatalog, lake: Lake, text: str, expected: Any, row: Any) -> None:
+def test_an_unloaded_file_that_differs(
+    catalog: DuckDBCatalog, lake: DirectoryLake, text: str, expected: Any, row: Any
+) -> None:
     unloaded(lake, 1, "product|sold|price\npear|4|1.00\n")
     unloaded(lake, 2, text)
     unloaded(lake, 3, "product|sold|price\n")
@@ -285,7 +287,9 @@ def test_an_unloaded_file_that_differs(catalog: DuckDBCatalog, lake: Lake, text:
 @pytest.mark.parametrize(
     "content", [b"", b"product|product|sold\nx|y|1\n", b"product|sold|price\nx|1\n", b"product|sold|price\n\xff|1|2\n"]
 )
-def test_an_unloaded_file_that_is_broken_costs_itself_alone(catalog: DuckDBCatalog, lake: Lake, content: bytes) -> None:
+def test_an_unloaded_file_that_is_broken_costs_itself_alone(
+    catalog: DuckDBCatalog, lake: DirectoryLake, content: bytes
+) -> None:
     for day in range(1, 9):
         unloaded(lake, day, "product|sold|price\npear|4|1.00\n")
     file = unloaded(lake, 9, "")
@@ -295,7 +299,7 @@ def test_an_unloaded_file_that_is_broken_costs_itself_alone(catalog: DuckDBCatal
     assert ask(catalog, "SELECT SUM(sold) FROM sales") == [(32,)]
 
 
-def test_keys_and_types_that_clients_send(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_keys_and_types_that_clients_send(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     """New keys by their path, whatever lies below them; types that the contract does not have. Null is no type."""
     details = {"coupon": "X", "price": "5", "time_on_data": 3.0, "percent_viewed": 7}
     raw(lake, "one", [envelope("a", additional_data=details, cart={"items": [1]}, user_ip=None), envelope("b")])
@@ -311,7 +315,7 @@ def test_keys_and_types_that_clients_send(catalog: DuckDBCatalog, lake: Lake) ->
     assert ask(catalog, "SELECT COUNT(*) FROM raw_events") == [(3,)]
 
 
-def test_what_delivery_writes_of_good_and_bad_events_is_no_drift(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_what_delivery_writes_of_good_and_bad_events_is_no_drift(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     good_events = [delivery(HOUR, f"click-{number}", HOUR) for number in range(200)]
     spoiled = [
         delivery(HOUR, "bad", HOUR, additional_data={"price": "free"}),
@@ -333,7 +337,7 @@ def test_what_delivery_writes_of_good_and_bad_events_is_no_drift(catalog: DuckDB
     ],
 )
 def test_odd_lines_of_raw_cost_themselves_alone(
-    catalog: DuckDBCatalog, lake: Lake, line: Any, kind: DriftKind, found: str
+    catalog: DuckDBCatalog, lake: DirectoryLake, line: Any, kind: DriftKind, found: str
 ) -> None:
     raw(lake, "one", [envelope("a"), line, envelope("b")])
     raw(lake, "two", [envelope("d")])
@@ -343,7 +347,7 @@ def test_odd_lines_of_raw_cost_themselves_alone(
     assert there == [("a",), ("b",), ("d",)]
 
 
-def test_of_a_raw_file_only_its_head_is_read(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_of_a_raw_file_only_its_head_is_read(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     lines = [envelope("a") for _ in range(SAMPLE_LINES)]
     raw(lake, "many", [*lines, *(envelope("b", many=1) for _ in range(50))])
     long = {"text": "x" * (SAMPLE_BYTES // 2)}
@@ -351,7 +355,7 @@ def test_of_a_raw_file_only_its_head_is_read(catalog: DuckDBCatalog, lake: Lake)
     assert told(look(catalog, RAW_EVENTS)) == [("event.text", DriftKind.NEW_COLUMN, "", "string")]
 
 
-def test_a_raw_file_that_was_cut_is_left_out(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_a_raw_file_that_was_cut_is_left_out(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     file = raw(lake, "one", [envelope(f"{number % 10}", note=os.urandom(50).hex()) for number in range(100)])
     file.write_bytes(file.read_bytes()[:500])
     raw(lake, "two", [envelope("d")])
@@ -359,7 +363,7 @@ def test_a_raw_file_that_was_cut_is_left_out(catalog: DuckDBCatalog, lake: Lake)
     assert ask(catalog, "SELECT COUNT(*) FROM raw_events") == [(1,)]
 
 
-def test_clients_cannot_fill_the_catalog_with_keys(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_clients_cannot_fill_the_catalog_with_keys(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     for hour in range(3):
         raw(
             lake, "one", [envelope("a", **{os.urandom(500).hex(): 1 for _ in range(200)})], HOUR + timedelta(hours=hour)
@@ -370,7 +374,7 @@ def test_clients_cannot_fill_the_catalog_with_keys(catalog: DuckDBCatalog, lake:
     assert (catalog.file.parent / "catalog.crawl.json").stat().st_size < 200_000
 
 
-def test_keys_of_clients_hide_no_error(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_keys_of_clients_hide_no_error(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     keys = envelope("a", **{f"key{number}": 1 for number in range(150)})
     for hour in range(3):
         raw(lake, "one", [keys], HOUR + timedelta(hours=hour))
@@ -380,7 +384,7 @@ def test_keys_of_clients_hide_no_error(catalog: DuckDBCatalog, lake: Lake) -> No
     assert len(drifts) == 100
 
 
-def test_one_line_in_many_that_cannot_be_read_costs_itself_alone(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_one_line_in_many_that_cannot_be_read_costs_itself_alone(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     lines = [envelope("a") for _ in range(SAMPLE_LINES)]
     raw(lake, "one", [*lines[2:], envelope("b") | {"arrival_timestamp": "soon"}])
     (drift,) = look(catalog, RAW_EVENTS)
@@ -388,14 +392,14 @@ def test_one_line_in_many_that_cannot_be_read_costs_itself_alone(catalog: DuckDB
     assert ask(catalog, "SELECT COUNT(arrival_timestamp) FROM raw_events") == [(SAMPLE_LINES - 2,)]
 
 
-def test_plain_json_has_no_classifier_of_its_own(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_plain_json_has_no_classifier_of_its_own(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     line = {"record_id": "a", "stage": "enrichment", "arrival_timestamp": "2026-11-20T10:05:00Z", "outcome": 5}
     lake.publish(f"{hour_prefix(REPLAYS.prefix, HOUR)}/r.json", json.dumps(line).encode() + b"\n")
     assert told(look(catalog, REPLAYS)) == [("outcome", DriftKind.CHANGED_TYPE, "string", "integer")]
     assert ask(catalog, "SELECT record_id, outcome FROM replays") == [("a", "5")]
 
 
-def test_a_crawl_reads_only_what_is_new_or_changed(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_a_crawl_reads_only_what_is_new_or_changed(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     tables = (EVENTS, SALES, RAW_EVENTS)
     files = [parquet(lake, number, good()) for number in range(5)]
     unloaded(lake, 1, "product|sold|price\npear|4|1.00\n")
@@ -414,7 +418,7 @@ def test_a_crawl_reads_only_what_is_new_or_changed(catalog: DuckDBCatalog, lake:
 
 
 def test_a_crawl_is_bounded_and_the_next_goes_on_from_the_newest_to_the_oldest(
-    catalog: DuckDBCatalog, lake: Lake
+    catalog: DuckDBCatalog, lake: DirectoryLake
 ) -> None:
     for number in range(7):
         parquet(lake, number, good(**{f"new_{number}": (1, pa.int64())}))
@@ -429,7 +433,7 @@ def test_a_crawl_is_bounded_and_the_next_goes_on_from_the_newest_to_the_oldest(
 
 
 @pytest.mark.parametrize("lost", [None, b"", b"[1", b'[0, {"events": ["", {}]}]'])
-def test_what_is_remembered_can_be_lost(catalog: DuckDBCatalog, lake: Lake, lost: bytes | None) -> None:
+def test_what_is_remembered_can_be_lost(catalog: DuckDBCatalog, lake: DirectoryLake, lost: bytes | None) -> None:
     parquet(lake, 0, good(color=("red", pa.string())))
     drifts = look(catalog, EVENTS)
     memory = catalog.file.parent / "catalog.crawl.json"
@@ -442,7 +446,7 @@ def test_what_is_remembered_can_be_lost(catalog: DuckDBCatalog, lake: Lake, lost
     assert catalog.refresh([EVENTS]).drifts == drifts
 
 
-def test_another_declaration_is_compared_anew(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_another_declaration_is_compared_anew(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     parquet(lake, 0, good(color=("red", pa.string())))
     unloaded(lake, 1, "product|sold|price\npear|4|1.00\n")
     assert len(look(catalog, EVENTS, SALES)) == 1
@@ -454,7 +458,7 @@ def test_another_declaration_is_compared_anew(catalog: DuckDBCatalog, lake: Lake
     assert ask(catalog, "SELECT color FROM events") == [("red",)]
 
 
-def test_two_crawls_at_once(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_two_crawls_at_once(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     for number in range(40):
         parquet(lake, number, good(color=("red", pa.string())))
     others = [DuckDBCatalog(catalog.file, lake) for _ in range(4)]
@@ -469,7 +473,7 @@ def test_two_crawls_at_once(catalog: DuckDBCatalog, lake: Lake) -> None:
     ]
 
 
-def test_folders_that_are_no_partitions_are_nobodys(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_folders_that_are_no_partitions_are_nobodys(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     parquet(lake, 0, good())
     for folder in ("events/year=2026/month=11/day=20/hour=x", "events/old/11/20/10"):
         shutil.copytree(lake.path(hour_prefix("events", HOUR)), lake.path(folder))
@@ -478,7 +482,7 @@ def test_folders_that_are_no_partitions_are_nobodys(catalog: DuckDBCatalog, lake
     assert ask(catalog, "SELECT COUNT(*) FROM events") == [(1,)]
 
 
-def test_every_type_that_is_declared_is_found_as_declared(catalog: DuckDBCatalog, lake: Lake) -> None:
+def test_every_type_that_is_declared_is_found_as_declared(catalog: DuckDBCatalog, lake: DirectoryLake) -> None:
     file = lake.path(f"{hour_prefix(HIGH_INTENT_VIEWS.prefix, HOUR)}/h.parquet")
     file.parent.mkdir(parents=True)
     pq.write_table(arrow_schema(HIGH_INTENT_VIEWS).empty_table(), file, store_schema=False)

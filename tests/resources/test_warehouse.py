@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from resources.catalog import DuckDBCatalog
-from resources.lake import Lake
+from resources.lake import DirectoryLake
 from resources.warehouse import Answer, DuckDBWarehouse, Source, Sources
 from streaming.domain.tables import Column, Table
 from tests.spreadsheet import formulas
@@ -23,8 +23,8 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_goes_out_harmless_and_comes_back_as_it_was(tmp_path: Path, text: str | None) -> None:
-    lake, warehouse = Lake(tmp_path / "lake"), DuckDBWarehouse(100_000_000, tmp_path)
-    with lake.publishing("aggregated/texts/date=2026-11-20/texts.csv") as file:
+    lake, warehouse = DirectoryLake(tmp_path / "lake"), DuckDBWarehouse(100_000_000, tmp_path)
+    with lake.replacing("aggregated/texts/date=2026-11-20/texts.csv") as file:
         assert warehouse.unload("SELECT 'x' AS key, CAST(? AS VARCHAR) AS text", [text], {}, file, TABLE) == 1
 
     written = lake.path("aggregated/texts/date=2026-11-20/texts.csv").read_text()
@@ -55,12 +55,12 @@ class ReplacedMeanwhile(DuckDBWarehouse):
 
 @pytest.mark.parametrize("failing", [False, True])
 def test_what_read_a_partition_that_was_replaced_meanwhile_is_done_again(tmp_path: Path, failing: bool) -> None:
-    lake, warehouse = Lake(tmp_path / "lake"), DuckDBWarehouse(100_000_000, tmp_path)
+    lake, warehouse = DirectoryLake(tmp_path / "lake"), DuckDBWarehouse(100_000_000, tmp_path)
     table = Table("versions", "versions", "parquet", "hour", "one row", (Column("version", "BIGINT", "which"),))
     sources = {"versions": Source(table, [lake.path("versions.parquet")])}
 
     def publish(version: int) -> None:
-        with lake.publishing("versions.parquet", as_of=1) as file:
+        with lake.replacing("versions.parquet", as_of=1) as file:
             warehouse.save("SELECT CAST(? AS BIGINT) AS version", [version], {}, file, {})
 
     publish(1)

@@ -18,7 +18,7 @@ from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.aggregates.unload import bounds, sources_of
 from clickstream_assets.flattened.flatten import ORDER
 from commands.spark import run_spark
-from resources.lake import Lake, day_file, partition_file
+from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, Source, Sources, sql_file
 from streaming.domain.tables import CUSTOMER_PRICES, ENRICHED_EVENTS, FLATTENED_EVENTS, Column, Table
 from streaming.edges.parquet import arrow_schema
@@ -66,7 +66,7 @@ NAMES = [
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """Every file asked of DuckDB, then of one session of Spark's."""
     scratch = tmp_path_factory.mktemp("spark")
-    lake, warehouse = Lake(scratch / "lake"), DuckDBWarehouse(1_000_000_000, scratch / ".duckdb")
+    lake, warehouse = DirectoryLake(scratch / "lake"), DuckDBWarehouse(1_000_000_000, scratch / ".duckdb")
     queries = write_lake(lake, warehouse)
     return Answers({name: ask(warehouse, query) for name, query in queries.items()}, ask_spark(queries, lake, scratch))
 
@@ -78,7 +78,7 @@ def test_spark_agrees_with_duckdb(answers: Answers, name: str) -> None:
     assert found.equals(expected), differences(expected, found)
 
 
-def write_lake(lake: Lake, warehouse: DuckDBWarehouse) -> dict[str, Query]:
+def write_lake(lake: DirectoryLake, warehouse: DuckDBWarehouse) -> dict[str, Query]:
     """Write what the statements read; returns them by name."""
     enriched, repeated = lake.path("random/enriched.parquet"), lake.path("random/repeated.parquet")
     enriched.parent.mkdir(parents=True)
@@ -97,7 +97,7 @@ def write_lake(lake: Lake, warehouse: DuckDBWarehouse) -> dict[str, Query]:
         )
     write(repeated, pa.concat_tables([events, events.slice(100_000, 1000)]))
     for day in DAYS:
-        write(lake.path(day_file(CUSTOMER_PRICES, day)), customer_prices())
+        write(lake.path(partition_file(CUSTOMER_PRICES, day)), customer_prices())
 
     repeats = Query(
         sql_file("flatten/repeated_clicks"), [], {"flattened_events": Source(None, [repeated])}, REPEATED_CLICKS
@@ -131,7 +131,7 @@ def ask(warehouse: DuckDBWarehouse, query: Query) -> pa.Table:
     return warehouse.select(query.statement, query.parameters, query.sources).cast(arrow_schema(query.answer))
 
 
-def ask_spark(queries: Mapping[str, Query], lake: Lake, scratch: Path) -> dict[str, pa.Table]:
+def ask_spark(queries: Mapping[str, Query], lake: DirectoryLake, scratch: Path) -> dict[str, pa.Table]:
     """What one session of Spark's answers to all of them."""
     told = scratch / "queries.json"
     folders = {name: scratch / "answers" / name.replace(" ", "-") for name in queries}

@@ -40,8 +40,8 @@ def test_hours_are_those_with_files(lake):
     lake.path("raw/year=2026/month=11/day=23/hour=06").mkdir()
     lake.path("raw/year=2026/month=11/day=23/hour=06/.b.json.gz").touch()
 
-    assert lake.hours("raw") == [HOUR, HOUR + timedelta(hours=1)]
-    assert lake.hours("enriched") == []
+    assert lake.landed_hours("raw") == [HOUR, HOUR + timedelta(hours=1)]
+    assert lake.landed_hours("enriched") == []
     assert lake.list_hour("raw", HOUR + timedelta(days=1)) == []
 
 

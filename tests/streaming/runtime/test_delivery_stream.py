@@ -147,7 +147,7 @@ def test_a_file_for_each_hour_of_arrival(lake, records):
     name = f"shard-{batch[0].sequence_number}-{batch[-1].sequence_number}"
     assert [path.name for path in lake.list_hour("raw", ARRIVAL)] == [f"{name}.json.gz"]
     assert [path.name for path in lake.list_hour("enriched_landing", late)] == [f"{name}.parquet"]
-    assert [hour.hour for hour in lake.hours("raw")] == [4, 5]
+    assert [hour.hour for hour in lake.landed_hours("raw")] == [4, 5]
     assert landed(lake) == identities(data)
 
 
@@ -166,7 +166,7 @@ def test_without_a_transform_records_are_rows_of_their_own_hour(lake, records):
     DeliveryStream(options, lake).deliver("shard", records(orjson.dumps(row), b"no row"), Event())
 
     assert landed(lake, "high_intent_views") == ["a" * 32]
-    assert [hour.hour for hour in lake.hours("high_intent_views")] == [3]
+    assert [hour.hour for hour in lake.landed_hours("high_intent_views")] == [3]
     [failed] = read_lines(lake, "errors/high_intent_views")
     assert pybase64.b64decode(failed["rawData"]) == b"no row"
     assert not lake.path("raw").exists()
