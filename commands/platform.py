@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 import pymysql
 
+from streaming.edges.aws import region
 from streaming.edges.geo_database import GeoDatabaseError, ensure_database
 from streaming.edges.geo_provider import open_geo
 from streaming.edges.users_db import migrate
@@ -27,32 +28,46 @@ from streaming.settings import ROOT, SettingError, Settings, load_settings, make
 CODE_LOCATION = "clickstream_assets.definitions"
 
 
-def local_settings() -> Settings:
-    """The settings of a platform that this machine is to run; its home is made.
+def platform_settings() -> Settings:
+    """The settings of a platform that this machine is to run, or to run on AWS's services; its home is made.
 
     Raises:
         SettingError: a process would fail on one of them, or every event would.
     """
     settings = load_settings()
-    if settings.deployment != "local":
-        raise SettingError(f"CLICKSTREAM_DEPLOYMENT is {settings.deployment}; ./run hosts the local deployment only")
     if settings.start > datetime.now(UTC):
         raise SettingError(f"CLICKSTREAM_START must not be in the future, as {settings.start:%Y-%m-%d} is")
+    if settings.deployment == "aws":
+        _expect_addresses(settings)
     ApiKeys(settings.api_keys_file)
     ClientAddress(settings.trusted_proxies)
     make_home(settings.home)
     return settings
 
 
-def running_settings() -> Settings:
-    """The settings of a platform that runs here, for commands that need its servers.
+def local_settings() -> Settings:
+    """The settings of a platform whose every part this machine is to run.
 
     Raises:
-        SettingError: as `local_settings`.
+        SettingError: as `platform_settings`, or it runs on AWS.
+    """
+    if load_settings().deployment != "local":
+        raise SettingError(
+            "CLICKSTREAM_DEPLOYMENT is aws, and this needs servers of its own; on AWS, ./run send sends traffic to "
+            "COLLECTOR_URL and ./run materialize brings the tables up to date"
+        )
+    return platform_settings()
+
+
+def running_settings() -> Settings:
+    """The settings of a platform that runs here or on AWS, for commands that need its servers.
+
+    Raises:
+        SettingError: as `platform_settings`.
         SupervisorError: none runs.
     """
-    settings = local_settings()
-    if not settings.redis_url:
+    settings = platform_settings()
+    if settings.deployment == "local" and not settings.redis_url:
         raise SupervisorError(f"nothing runs in {settings.home}; start the platform with ./run up")
     return settings
 
@@ -74,13 +89,17 @@ def geo_environment(home: Path, say: Callable[[str], None]) -> dict[str, str]:
         return {}
 
 
+def export_home(supervisor: Supervisor, home: Path) -> None:
+    """Have all processes, and other commands, work in this home and judge events by the same first day."""
+    supervisor.export({"CLICKSTREAM_HOME": str(home), "CLICKSTREAM_START": f"{load_settings().start:%Y-%m-%d}"})
+
+
 def start_servers(supervisor: Supervisor, home: Path, say: Callable[[str], None]) -> tuple[str, ...]:
     """Start the Redis instances and MariaDB, bring the schema up to date, and fill the cache with customers' names.
 
     Returns the names of what was started: those who use it start after it, and stop before it.
     """
-    # Other commands judge events by the same first day.
-    supervisor.export({"CLICKSTREAM_HOME": str(home), "CLICKSTREAM_START": f"{load_settings().start:%Y-%m-%d}"})
+    export_home(supervisor, home)
     servers = plan_servers(home, os.environ, say)
     supervisor.start(*servers.services)
     supervisor.export(servers.environment)
@@ -172,6 +191,22 @@ def dagster_environment(home: Path) -> dict[str, str]:
     shutil.copyfile(ROOT / "dagster.yaml", draft)
     draft.replace(folder / "dagster.yaml")
     return {"DAGSTER_HOME": str(folder), "DAGSTER_EVENT_BATCH_SIZE": "1000"}
+
+
+def _expect_addresses(settings: Settings) -> None:
+    """What the template's outputs give, and no default can.
+
+    Raises:
+        SettingError: one is not set; the message names it.
+    """
+    addresses = {
+        "CLICKSTREAM_LAKE_BUCKET": (settings.lake_bucket, "the bucket of the lake"),
+        "AWS_REGION": (region(), "the region of the stack"),
+        "CACHE_REDIS_URL": (settings.cache_redis_url, "the cache of users and places, or secretsmanager:<id>"),
+        "MYSQL_URL": (settings.mysql_url, "the customers' database, or secretsmanager:<id>"),
+    }
+    if missing := [f"{name} ({meaning})" for name, (value, meaning) in addresses.items() if not value]:
+        raise SettingError(f"CLICKSTREAM_DEPLOYMENT is aws, which needs {', '.join(missing)}")
 
 
 def _page(whose: str, named: str, preferred: int, say: Callable[[str], None]) -> tuple[int, str]:

@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streaming.edges.aws import region
 from streaming.edges.event_stream import EVENTS
 from streaming.edges.streams import open_event_stream
 from streaming.runtime.health.alerts import Alert, active_alerts, named_hours
@@ -82,13 +83,17 @@ def status(as_json: bool, watch: bool) -> None:
       0  all is well
       1  a warning is active
       2  a critical alert is active
-      3  nothing runs in this home, or a setting cannot be used
+      3  nothing runs in this home, a setting cannot be used, or it runs on AWS, whose alarms tell
     """
     try:
+        settings = load_settings()
+        if settings.deployment == "aws":
+            _show_aws(settings)
+            sys.exit(UNKNOWN)
         if watch:
             _watch(as_json)
             return
-        report = look(load_settings())
+        report = look(settings)
     except SettingError as error:
         click.echo(f"error: {error}; only processes can be shown", err=True)
         home = load_home()
@@ -97,6 +102,16 @@ def status(as_json: bool, watch: bool) -> None:
         sys.exit(UNKNOWN)
     _print(Console(), report, as_json)
     sys.exit(EXIT_STATUS[report.state])
+
+
+def _show_aws(settings: Settings) -> None:
+    """What runs here, and where the rest is watched."""
+    place = region()
+    console = f"https://{place}.console.aws.amazon.com/cloudwatch/home?region={place}#dashboards/dashboard/"
+    if running := processes(settings.home):
+        Console().print(_processes(running))
+    click.echo(f"Alarms, streams and delivery: {console}{settings.stack.name}")
+    click.echo(f"Tables, ledger and checks: Dagster, {settings.dagster_url}")
 
 
 def look(settings: Settings, before: Refused | None = None) -> Report:

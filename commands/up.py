@@ -11,8 +11,9 @@ import click
 
 from commands.cli import say
 from commands.platform import (
+    export_home,
     geo_environment,
-    local_settings,
+    platform_settings,
     start_dagster,
     start_dashboard,
     start_schedules,
@@ -31,8 +32,14 @@ READY_FILE = "CLICKSTREAM_READY_FILE"
 )
 @click.option("--no-dagster", is_flag=True, help="Ingest only; ./run materialize brings the tables up to date.")
 def up(detach: bool, no_dagster: bool) -> None:
-    """Start servers, stream workers, collector, dashboard and Dagster, and keep them running until Ctrl-C."""
-    home = local_settings().home
+    """Start servers, stream workers, collector, dashboard and Dagster, and keep them running until Ctrl-C.
+
+    On AWS (CLICKSTREAM_DEPLOYMENT=aws) Dagster alone runs here, on the stack's services.
+    """
+    settings = platform_settings()
+    home = settings.home
+    if settings.deployment == "aws" and no_dagster:
+        raise click.UsageError("on AWS there is nothing to run here but Dagster")
     if detach:
         _start_detached(home, ["--no-dagster"] if no_dagster else [])
         return
@@ -40,9 +47,13 @@ def up(detach: bool, no_dagster: bool) -> None:
     try:
         with Supervisor(home, say) as supervisor:
             supervisor.export(geo)
-            servers = start_servers(supervisor, home, say)
-            start_stream(supervisor, servers, say)
-            start_dashboard(supervisor, say)
+            servers: tuple[str, ...] = ()
+            if settings.deployment == "aws":
+                export_home(supervisor, home)
+            else:
+                servers = start_servers(supervisor, home, say)
+                start_stream(supervisor, servers, say)
+                start_dashboard(supervisor, say)
             if not no_dagster:
                 start_dagster(supervisor, home, servers, say)
                 start_schedules(supervisor, home)
@@ -59,6 +70,10 @@ def show_addresses(home: Path) -> None:
     settings = load_settings()
     if "dagster-webserver" in (running_system(home) or {}).get("processes", {}):
         say(f"Dagster    {settings.dagster_url}")
+    if settings.deployment == "aws":
+        say(f"lake       s3://{settings.lake_bucket}")
+        say(f"logs       {home / 'logs'}")
+        return
     say(f"dashboard  {settings.dashboard_url}")
     say(f"collector  {settings.collector_url}  (POST /events; its documentation: {settings.collector_url}/docs)")
     say(f"metrics    {settings.metrics_url}/metrics")
