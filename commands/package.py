@@ -102,7 +102,7 @@ def build_lambda(role: str, folder: Path) -> Zip:
     found = reach([lambda_roles()[role]])
     with tempfile.TemporaryDirectory(prefix="package-") as scratch:
         stage = Path(scratch)
-        _install(distributions(found.imported - PROVIDED), stage)
+        install(distributions(found.imported - PROVIDED), stage)
         for file, content in _ours(found.files).items():
             target = stage / file
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,6 +149,26 @@ def distributions(imported: Collection[str]) -> set[str]:
             if needed.marker is None or any(needed.marker.evaluate(_environment(extra)) for extra in wanted):
                 waiting.append(needed)
     return found
+
+
+def install(packages: Collection[str], stage: Path) -> None:
+    """Put the packages there as the lock pins them, for Lambda's Python and system, and take away what none needs."""
+    stanzas = re.finditer(r"^([a-z0-9-]+)==.*?(?=^\S|\Z)", LOCK.read_text(), re.MULTILINE | re.DOTALL)
+    pinned = "".join(stanza.group() for stanza in stanzas if stanza.group(1) in packages)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
+        requirements.write(pinned)
+        requirements.flush()
+        command: list[str | Path] = [
+            UV, "pip", "install", "--quiet", "--target", stage, "--no-deps", "--require-hashes",
+            "--only-binary", ":all:", "--link-mode", "copy",
+            "--python-platform", PLATFORM, "--python-version", ".".join(map(str, PYTHON)),
+            "--requirement", requirements.name,
+        ]  # fmt: skip
+        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode:
+            raise SupervisorError("the packages of requirements.lock could not be had for Lambda, see above")
+    for path in stage.rglob("*"):
+        if path.is_file() and _UNUSED.search(path.relative_to(stage).as_posix()):
+            path.unlink()
 
 
 def write_zip(target: Path, files: Mapping[str, bytes], executable: Collection[str] = ()) -> Zip:
@@ -242,29 +262,9 @@ def _environment(extra: str) -> dict[str, str]:
     version = ".".join(map(str, PYTHON))
     return {
         "extra": extra, "implementation_name": "cpython", "os_name": "posix", "platform_machine": "x86_64",
-        "platform_python_implementation": "CPython", "platform_system": "Linux", "python_full_version": f"{version}.9",
+        "platform_python_implementation": "CPython", "platform_system": "Linux", "python_full_version": f"{version}.0",
         "python_version": version, "sys_platform": "linux",
     }  # fmt: skip
-
-
-def _install(packages: Collection[str], stage: Path) -> None:
-    """Put the packages there as the lock pins them, for Lambda's Python and system, and take away what none needs."""
-    stanzas = re.finditer(r"^([a-z0-9-]+)==.*?(?=^\S|\Z)", LOCK.read_text(), re.MULTILINE | re.DOTALL)
-    pinned = "".join(stanza.group() for stanza in stanzas if stanza.group(1) in packages)
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
-        requirements.write(pinned)
-        requirements.flush()
-        command: list[str | Path] = [
-            UV, "pip", "install", "--quiet", "--target", stage, "--no-deps", "--require-hashes",
-            "--only-binary", ":all:", "--link-mode", "copy",
-            "--python-platform", PLATFORM, "--python-version", ".".join(map(str, PYTHON)),
-            "--requirement", requirements.name,
-        ]  # fmt: skip
-        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode:
-            raise SupervisorError("the packages of requirements.lock could not be had for Lambda, see above")
-    for path in stage.rglob("*"):
-        if path.is_file() and _UNUSED.search(path.relative_to(stage).as_posix()):
-            path.unlink()
 
 
 def _compile(stage: Path) -> None:
