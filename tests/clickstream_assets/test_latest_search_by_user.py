@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -59,7 +60,8 @@ def write_flattened(lake: DirectoryLake, events: Iterable[Acted]) -> None:
 
 
 def report(lake: DirectoryLake) -> list[Row]:
-    table = pq.read_table(lake.path(REPORT_FILE), partitioning=None)
+    with pq.ParquetFile(lake.path(REPORT_FILE)) as file:  # opened once: a refresh may replace it meanwhile
+        table = file.read()
     assert table.column_names == list(LATEST_SEARCH_BY_USER.column_names)
     return [tuple(row.values()) for row in table.to_pylist()]
 
@@ -216,22 +218,23 @@ def test_readers_see_the_old_report_or_the_new_one(
 ) -> None:
     write_flattened(lake, [Acted(str(user), NOW) for user in range(2_000)])
     refresh(lake, warehouse, cache, shop)
-    done, sizes = threading.Event(), set()
+    done = threading.Event()
 
-    def read() -> None:
+    def read() -> set[int]:
+        sizes = {len(report(lake))}
         while not done.is_set():
             sizes.add(len(report(lake)))
+        return sizes
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        write_flattened(lake, [Acted(str(user), NOW + HOUR) for user in range(2_000, 4_000)])
-        for _ in range(3):
-            refresh(lake, warehouse, cache, shop)
-    finally:
-        done.set()
-        reader.join()
-    assert sizes <= {2_000, 4_000}
+    with ThreadPoolExecutor() as pool:
+        reader = pool.submit(read)
+        try:
+            write_flattened(lake, [Acted(str(user), NOW + HOUR) for user in range(2_000, 4_000)])
+            for _ in range(3):
+                refresh(lake, warehouse, cache, shop)
+        finally:
+            done.set()
+    assert reader.result() <= {2_000, 4_000}
     assert len(report(lake)) == 4_000
 
 
