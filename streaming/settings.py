@@ -23,6 +23,8 @@ MYSQL_FORM = "mysql://user:password@host:port/database"
 HTTP_FORM = "http://host:port"
 WEBHOOK_FORM = "https://host/path"
 SECRET_SCHEME = "secretsmanager"
+# Tables that Spark can write, too, and what writes them when nothing else is asked for.
+ENGINES = {"flattened_events": "duckdb", "enriched_events": "duckdb"}
 STACK_FORM = "[a-z][a-z0-9-]{1,26}[a-z0-9]"
 
 
@@ -41,6 +43,7 @@ class Settings:
     lake_bucket: str
     start: datetime
     stream: str
+    engines: Mapping[str, str]
     redis_url: str
     cache_redis_url: str
     mysql_url: str
@@ -121,6 +124,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         lake_bucket=text("CLICKSTREAM_LAKE_BUCKET", ""),
         start=_start(text("CLICKSTREAM_START", "")),
         stream=_one_of("CLICKSTREAM_STREAM", text("CLICKSTREAM_STREAM", native_stream), ("redis", "kinesis")),
+        engines=_engines(text("CLICKSTREAM_ENGINES", "")),
         redis_url=url("REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix", SECRET_SCHEME),
         cache_redis_url=url("CACHE_REDIS_URL", "", REDIS_FORM, "redis", "rediss", "unix", SECRET_SCHEME),
         mysql_url=url("MYSQL_URL", "", MYSQL_FORM, "mysql", SECRET_SCHEME),
@@ -196,6 +200,15 @@ def _stack(value: str) -> Stack:
     if not re.fullmatch(STACK_FORM, value):
         raise SettingError(f"CLICKSTREAM_STACK must be 3 to 28 of a-z, 0-9 and -, a letter first, not {value!r}")
     return Stack(value)
+
+
+def _engines(value: str) -> Mapping[str, str]:
+    """The engine of every table that has a choice."""
+    asked = {table: engine for table, _, engine in (pair.partition("=") for pair in filter(None, value.split(",")))}
+    if not ENGINES.keys() >= asked.keys() or not set(asked.values()) <= {"duckdb", "spark"}:
+        tables = " or ".join(ENGINES)
+        raise SettingError(f"CLICKSTREAM_ENGINES must be like flattened_events=spark, for {tables}, not {value!r}")
+    return ENGINES | asked
 
 
 def _path(value: str) -> Path:

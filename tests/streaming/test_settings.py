@@ -25,6 +25,8 @@ def test_every_setting_is_documented_and_every_documented_one_is_read() -> None:
         ("CLICKSTREAM_DELIVERY_BUFFER_SECONDS", "inf"),
         ("CLICKSTREAM_DELIVERY_BUFFER_SECONDS", "nan"),
         ("CLICKSTREAM_DEPLOYMENT", "azure"),
+        ("CLICKSTREAM_ENGINES", "flattened_events"),
+        ("CLICKSTREAM_ENGINES", "events_by_type=spark"),
         ("CLICKSTREAM_TRUST_PAYLOAD_IP", "maybe"),
         ("COLLECTOR_PORT", "99999"),
         ("REDIS_URL", "foo"),

@@ -1,0 +1,90 @@
+"""What the Spark jobs are told and what they answer: values that travel as JSON.
+
+Paths are absolute ones of this machine, or URLs such as `s3://bucket/key`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+
+class LakeFile(msgspec.Struct):
+    """A file of the lake. `hour` (UTC): only those of its rows count that arrived then; None: all do."""
+
+    path: str
+    hour: datetime | None = None
+
+
+class Target(msgspec.Struct):
+    """A partition to write: the file, and what it says of itself. `key` names it in what the job reports."""
+
+    key: str
+    file: str
+    says: dict[str, str]
+
+
+class FlattenedHour(msgspec.Struct):
+    """An event hour [`start`, `end`), and the enriched files that hold its events."""
+
+    target: Target
+    start: datetime
+    end: datetime
+    enriched: Sequence[LakeFile]
+
+
+class FlattenWork(msgspec.Struct):
+    """What `flatten` does: one statement for many event hours, each written in this order."""
+
+    statement: str
+    order: Sequence[str]
+    hours: Sequence[FlattenedHour]
+
+
+class EnrichedHour(msgspec.Struct):
+    """An hour of arrival to enrich from raw; `scratch` is a folder for what is on the way, and for its failures.
+
+    `recorded` is a Parquet file of places that are not to be looked up again, by address.
+    """
+
+    target: Target
+    raw: Sequence[LakeFile]
+    landing: Sequence[LakeFile]
+    scratch: str
+    recorded: str | None = None
+
+
+class Snapshot(msgspec.Struct):
+    """Names and geo data as they stood when the job was asked for.
+
+    `names` is a Parquet file of `user_id` and `name`; `geoip` mmdb files; `version` what rows say they were enriched
+    with.
+    """
+
+    names: str
+    geoip: Sequence[str]
+    version: str
+
+
+class EnrichWork(msgspec.Struct):
+    """What `enrich` does: two statements for many hours of arrival, each written in this order.
+
+    `settings` are those that enrichment reads, by their variables.
+    """
+
+    absent_from_raw: str
+    enriched_events: str
+    order: Sequence[str]
+    snapshot: Snapshot
+    settings: dict[str, str]
+    hours: Sequence[EnrichedHour]
+
+
+class Written(msgspec.Struct):
+    """A partition that was written: its rows, the seconds it took, and who wrote it, for the run's page."""
+
+    key: str
+    rows: int
+    seconds: float
+    spark: str
+    application: str
