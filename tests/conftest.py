@@ -14,9 +14,12 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from streaming.domain.stack import Stack
+from streaming.edges.event_stream import EVENTS, HIGH_INTENT
 from streaming.edges.users_db import migrate
 from streaming.runtime import servers
 from streaming.runtime.supervisor import Supervisor
+from tests.aws_standins.redshift import RedshiftData
 from tests.webhook_server import WebhookServer
 
 _DATABASES = count(1)
@@ -124,3 +127,25 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     urlopen(Request(f"{address}/moto-api/reset", method="POST"), timeout=10).close()
     yield address
     server.stop()
+
+
+@pytest.fixture
+def kinesis(aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """That account with the streams of the stack `clickstream`, four shards each, which behave as the service's do."""
+    import boto3
+
+    from tests.kinesis_service import be_the_service
+
+    be_the_service(monkeypatch)
+    client = boto3.client("kinesis")
+    for name in (EVENTS, HIGH_INTENT):
+        client.create_stream(StreamName=Stack("clickstream").part(name.replace("_", "-")), ShardCount=4)
+    return aws
+
+
+@pytest.fixture
+def redshift_data(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedshiftData]:
+    """Redshift Serverless of the stack `clickstream`, over that account's catalog and S3, where clients look."""
+    with RedshiftData() as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_DATA", service.address)
+        yield service

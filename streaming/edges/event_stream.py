@@ -121,13 +121,3 @@ class EventStream(Protocol):
         Raises:
             StreamUnavailable: the server does not answer.
         """
-
-    def undelivered(self) -> int | None:
-        """How many records wait for delivery; None where the stream does not count.
-
-        Raises:
-            StreamUnavailable: the server does not answer.
-        """
-
-    def close(self) -> None:
-        """Close the connections."""

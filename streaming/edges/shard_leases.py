@@ -97,6 +97,12 @@ class LeasedStream(EventStream, Protocol):
     def trim(self, shard: str, retention_seconds: float) -> int:
         """Forget what delivery is done with and is older than the retention; how many records that were."""
 
+    def undelivered(self) -> int | None:
+        """How many records wait for delivery; None where the stream does not count."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
 
 class ShardLeases:
     """The leases and checkpoints of one stream's consumers. Safe to use from many threads."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pybase64
 
+from streaming.domain.aggregated_records import deaggregate
 from streaming.domain.envelope import Envelope
 from streaming.domain.events import Event
 from streaming.domain.failures import Fault
@@ -15,7 +16,10 @@ from streaming.settings import load_settings
 
 
 class KinesisEvent(NamedTuple):
-    """One good event of a Kinesis batch. `arrival` is when the edge accepted it."""
+    """One good event of a Kinesis batch. `arrival` is when the edge accepted it.
+
+    The events of an aggregate share its sequence number: the mapping's checkpoint is before all of them or behind.
+    """
 
     sequence_number: str
     record_id: str
@@ -38,6 +42,13 @@ def good_events(batch: Mapping[str, Any]) -> Iterator[KinesisEvent]:
     for record in batch["Records"]:
         kinesis = record["kinesis"]
         arrival = datetime.fromtimestamp(kinesis["approximateArrivalTimestamp"], UTC)
-        envelope, judged = judge(pybase64.b64decode(kinesis["data"]), arrival)
-        if isinstance(judged, Event):
-            yield KinesisEvent(kinesis["sequenceNumber"], envelope.record_id, envelope.arrival, judged)
+        for data in _user_data(pybase64.b64decode(kinesis["data"])):
+            envelope, judged = judge(data, arrival)
+            if isinstance(judged, Event):
+                yield KinesisEvent(kinesis["sequenceNumber"], envelope.record_id, envelope.arrival, judged)
+
+
+def _user_data(data: bytes) -> list[bytes]:
+    """What a producer put: of an aggregate every user record. Firehose unpacks them by itself, Lambda's mapping not."""
+    packed = deaggregate(data)
+    return [data] if packed is None else [record.data for record in packed]

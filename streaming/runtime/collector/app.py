@@ -17,8 +17,9 @@ from starlette.routing import Route
 
 from streaming.domain.envelope import new_record_ids, stamp
 from streaming.domain.timestamps import format_timestamp
-from streaming.edges.event_stream import EventStream, StreamUnavailable
+from streaming.edges.event_stream import StreamUnavailable
 from streaming.edges.ingestion_api import load_contract
+from streaming.edges.shard_leases import LeasedStream
 from streaming.runtime.collector.admission import GoodEvent, admit
 from streaming.runtime.collector.api_keys import ApiKeys
 from streaming.runtime.collector.client_address import ClientAddress
@@ -55,7 +56,7 @@ class StampedRecord(NamedTuple):
 class Collector:
     """What the endpoints share for the life of the process."""
 
-    def __init__(self, settings: Settings, stream: EventStream) -> None:
+    def __init__(self, settings: Settings, stream: LeasedStream) -> None:
         self._settings = settings
         self._stream = stream
         self._contract = load_contract()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streaming.edges.event_stream import MAX_PUT_RECORDS, EventStream, StreamRecord
+from streaming.edges.kinesis_stream import KinesisEventStream
 from streaming.edges.redis_stream import RedisEventStream
 
 SHARDS = 4
@@ -18,7 +19,12 @@ def redis_stream(request: pytest.FixtureRequest) -> EventStream:
     return RedisEventStream(request.getfixturevalue("stream_redis_url"), "events", SHARDS, 100_000)
 
 
-@pytest.fixture(params=[redis_stream])
+def kinesis_stream(request: pytest.FixtureRequest) -> EventStream:
+    request.getfixturevalue("kinesis")
+    return KinesisEventStream("clickstream-events", "events")
+
+
+@pytest.fixture(params=[redis_stream, kinesis_stream])
 def stream(request: pytest.FixtureRequest) -> EventStream:
     open_stream: Callable[[Any], EventStream] = request.param
     return open_stream(request)

@@ -1,15 +1,20 @@
+import base64
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import duckdb
 import pytest
 
 from streaming.domain.tables import HIGH_INTENT_VIEWS
 from streaming.edges.event_stream import HIGH_INTENT, PutResult, ShardBatch
+from streaming.edges.kinesis_stream import KinesisEventStream
 from streaming.edges.streams import open_event_stream
 from streaming.handlers import high_intent
 from streaming.handlers.high_intent import lambda_handler, put_rows
+from streaming.handlers.records import good_events
 from streaming.settings import load_settings
+from tests.aggregates_of_records import aggregate
 
 Event = Callable[[str], dict[str, Any]]
 
@@ -81,3 +86,51 @@ def test_a_batch_without_views_puts_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(high_intent, "_output", lambda: stream)
     assert lambda_handler({"Records": []}, None) == {"batchItemFailures": []}
     assert stream.puts == []
+
+
+def test_views_of_an_aggregated_record_are_found_and_fail_with_it(
+    event: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    batch = event("kinesis_views")
+    views = high_intent_rows(batch)
+    aggregated = packed(batch)
+    # when
+    assert lambda_handler(aggregated, None) == {"batchItemFailures": []}
+    # then
+    assert output_rows() == views
+    # and
+    monkeypatch.setattr(high_intent, "_output", lambda: RefusingStream({"20": 100}))
+    number = aggregated["Records"][0]["kinesis"]["sequenceNumber"]
+    assert lambda_handler(aggregated, None) == {"batchItemFailures": [{"itemIdentifier": number}]}
+
+
+def test_the_output_stream_may_be_kinesis(event: Event, kinesis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given
+    monkeypatch.setenv("CLICKSTREAM_STREAM", "kinesis")
+    monkeypatch.delenv("REDIS_URL")
+    # when
+    assert lambda_handler(event("kinesis_views"), None) == {"batchItemFailures": []}
+    # then
+    output = KinesisEventStream("clickstream-high-intent", HIGH_INTENT)
+    records = [record for shard in output.list_shards() for record in output.get_records(shard, None, 100, 0).records]
+    assert [json.loads(record.data)["click_id"] for record in records] == ["high", "quote'; DROP TABLE x; --"]
+
+
+def high_intent_rows(batch: dict[str, Any]) -> list[str]:
+    database = duckdb.connect()
+    return [row["click_id"] for row in high_intent.high_intent_views(good_events(batch), database)]
+
+
+def output_rows() -> list[str]:
+    output = open_event_stream(load_settings(), HIGH_INTENT)
+    records = [record for shard in output.list_shards() for record in output.get_records(shard, None, 100, 0).records]
+    return [json.loads(record.data)["click_id"] for record in records]
+
+
+def packed(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch as one record that a producer library aggregated."""
+    kinesis = [record["kinesis"] for record in batch["Records"]]
+    data = aggregate([(each["partitionKey"], base64.b64decode(each["data"])) for each in kinesis])
+    one = {**batch["Records"][0], "kinesis": {**kinesis[0], "data": base64.b64encode(data).decode()}}
+    return {"Records": [one]}

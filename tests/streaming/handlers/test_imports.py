@@ -5,7 +5,7 @@ import pytest
 
 from streaming.settings import ROOT
 
-NEVER_NEEDED = {"dagster", "pandas", "pyarrow", "resources", "clickstream_assets", "commands"}
+NEVER_NEEDED = {"boto3", "dagster", "pandas", "pyarrow", "resources", "clickstream_assets", "commands"}
 
 
 @pytest.mark.parametrize("handler", ["enrichment", "last_access", "data_update", "high_intent"])
