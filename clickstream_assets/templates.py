@@ -1,4 +1,4 @@
-"""The nested stacks of `infra/` that are written from what is declared: the catalog's tables, QuickSight's dashboard.
+"""The nested stacks of `infra/` that are written from what is declared: the tables, Athena's queries, the dashboard.
 
 `python -m clickstream_assets.templates` writes them, and so does `./run lint --fix`. They are JSON, which
 CloudFormation takes as it takes YAML.
@@ -9,16 +9,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sqlglot
+from sqlglot import exp
+
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.quicksight import data_set, definition, shown_tables
-from resources.glue_tables import table_input
-from streaming.domain.tables import Table
+from resources.glue_tables import LANDING, table_input
 from streaming.settings import ROOT
 
 INFRA = ROOT / "infra"
 _ROOT_OF_LAKE = "s3://${LakeBucket}"
 _SOURCE = {"Fn::GetAtt": ["Source", "Arn"]}
 _ACCOUNT = {"Ref": "AWS::AccountId"}
+
+# The article's names in the federated report, and a stack's own.
+_OWN_NAMES = {
+    '"data-sandbox-redis"': '"${StackName}-redis"',
+    '"data-sandbox"': '"${Database}"',
+    '"mysql"': '"${StackName}-mysql"',
+}
 
 # What QuickSight calls the owner of each.
 _OWNS_SOURCE = (
@@ -38,7 +47,7 @@ _OWNS_DASHBOARD = (
 def glue_tables() -> dict[str, Any]:
     """The declared tables in the Glue Data Catalog."""
     resources = {
-        _logical_id(table): {
+        _logical_id(table.name): {
             "Type": "AWS::Glue::Table",
             "Properties": {
                 "CatalogId": _ACCOUNT,
@@ -68,7 +77,7 @@ def dashboard() -> dict[str, Any]:
         },
     }
     data_sets = {
-        _logical_id(table): {
+        _logical_id(table.name): {
             "Type": "AWS::QuickSight::DataSet",
             "Properties": {
                 "AwsAccountId": _ACCOUNT,
@@ -86,7 +95,7 @@ def dashboard() -> dict[str, Any]:
             "DashboardId": {"Ref": "StackName"},
             "Name": {"Ref": "StackName"},
             "Permissions": _owned(_OWNS_DASHBOARD),
-            "Definition": definition({t.name: {"Fn::GetAtt": [_logical_id(t), "Arn"]} for t in tables}),
+            "Definition": definition({t.name: {"Fn::GetAtt": [_logical_id(t.name), "Arn"]} for t in tables}),
         },
     }
     return _template(
@@ -96,7 +105,32 @@ def dashboard() -> dict[str, Any]:
     )
 
 
-TEMPLATES = {"glue_tables.json": glue_tables, "dashboard.json": dashboard}
+def named_queries() -> dict[str, Any]:
+    """Queries to start from, in Athena: the examples of the tables, and the federated report.
+
+    Not those of landing, which read it whole: on S3 that is every hour there may be.
+    """
+    queries: dict[str, Any] = {table.name: _athena(table.example) for table in CATALOGUED if table not in LANDING}
+    report = (ROOT / "sql" / "athena" / "latest_search_by_user.sql").read_text()
+    for name, own in _OWN_NAMES.items():
+        report = report.replace(name, own)
+    queries["latest_search_by_user_from_its_sources"] = {"Fn::Sub": report}
+    resources = {
+        _logical_id(name): {
+            "Type": "AWS::Athena::NamedQuery",
+            "Properties": {
+                "Name": name,
+                "Database": {"Ref": "Database"},
+                "WorkGroup": {"Ref": "WorkGroup"},
+                "QueryString": query,
+            },
+        }
+        for name, query in queries.items()
+    }
+    return _template("queries to start from, in Athena", ("StackName", "Database", "WorkGroup"), resources)
+
+
+TEMPLATES = {"glue_tables.json": glue_tables, "named_queries.json": named_queries, "dashboard.json": dashboard}
 
 
 def as_text(template: Mapping[str, Any]) -> str:
@@ -113,8 +147,18 @@ def _template(what: str, parameters: Sequence[str], resources: Mapping[str, Any]
     }
 
 
-def _logical_id(table: Table) -> str:
-    return table.name.title().replace("_", "")
+def _athena(query: str) -> str:
+    """A query of DuckDB in Athena's dialect, which has no GROUP BY ALL."""
+    parsed = sqlglot.parse_one(query, read="duckdb")
+    group = parsed.args.get("group")
+    if group and group.args.get("all"):
+        keys = [each.unalias() for each in parsed.selects if not each.find(exp.AggFunc)]
+        parsed.set("group", exp.Group(expressions=keys))
+    return parsed.sql("athena", pretty=True)
+
+
+def _logical_id(name: str) -> str:
+    return name.title().replace("_", "")
 
 
 def _in_bucket(value: Any) -> Any:
