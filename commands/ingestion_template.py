@@ -43,6 +43,9 @@ def _draft4(schema: Any) -> Any:
     match schema:
         case {"$ref": str(target)}:
             return {"$ref": target.replace("#/components/schemas/", "#/definitions/")}
+        case {"properties": dict(properties)}:
+            others = {key: value for key, value in schema.items() if key != "properties"}
+            return _draft4(others) | {"properties": {name: _draft4(each) for name, each in properties.items()}}
         case dict():
             return {key: _draft4(value) for key, value in schema.items() if key not in _LEFT_OUT}
         case list():

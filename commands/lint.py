@@ -19,6 +19,7 @@ def lint(fix: bool) -> None:
         run_tool("ruff", "format", "--quiet", ".", "run")
         run_tool("clickstream_assets.documentation")
         run_tool("clickstream_assets.templates")
+        run_tool("commands.ingestion_template")
     if not passes_checks():
         sys.exit(1)
 
