@@ -114,29 +114,37 @@ def _read_partitions(found: exp.Table, source: Source) -> None:
     """Have a table of a statement be the lake's, of the partitions of its source and no others."""
     alias = found.alias_or_name
     found.set("db", exp.to_identifier(SCHEMA))
+    if source.table is not None and source.table.partition is None:
+        return
     condition = exp.and_(*_conditions(source, alias))
     match found.parent:
-        case exp.Join(args={"on": exp.Expression() as on}) as join:
+        case exp.Join(args={"on": exp.Expr() as on}) as join:
             join.set("on", exp.and_(on, condition))
         case _:
-            found.parent_select.where(condition, copy=False)
+            found.find_ancestor(exp.Select).where(condition, copy=False)  # type: ignore[union-attr]  # it is in one
 
 
-def _conditions(source: Source, alias: str) -> Iterator[exp.Expression]:
+def _conditions(source: Source, alias: str) -> Iterator[exp.Expr]:
     """A condition for each column of the partition that tells partitions apart, so that Spectrum leaves files alone."""
     if source.partitions is None:
+        if source.files:
+            raise ValueError(f"nothing says which partitions the files behind {alias} are of")
         yield exp.false()
         return
     first, last = source.partitions
     if not isinstance(first, datetime):
-        yield exp.column("date", alias).between(*(exp.cast(day.isoformat(), "DATE") for day in (first, last)))
+        yield exp.column("date", alias).between(_day(first), _day(last))
         return
     hours = [first + number * HOUR for number in range((last - first) // HOUR + 1)]
     for name in ("year", "month", "day", "hour"):
         yield _is_one_of(exp.column(name, alias), sorted({getattr(hour, name) for hour in hours}))
 
 
-def _is_one_of(column: exp.Column, values: Sequence[int]) -> exp.Expression:
+def _day(day: date) -> exp.Cast:
+    return exp.cast(exp.Literal.string(day.isoformat()), "DATE")
+
+
+def _is_one_of(column: exp.Column, values: Sequence[int]) -> exp.Expr:
     has_gaps = values[-1] - values[0] >= len(values)
     return column.isin(*values) if has_gaps else column.between(values[0], values[-1])
 
@@ -148,7 +156,7 @@ def _count_days(extract: exp.Extract) -> None:
         extract.replace(days)
 
 
-def _without_formulas(text: exp.Expression) -> exp.Expression:
+def _without_formulas(text: exp.Expr) -> exp.Expr:
     fenced = exp.DPipe(this=exp.Literal.string(","), expression=text.copy())
     pattern, replacement = exp.Literal.string(_FORMULA), exp.Literal.string("$1'$2")
     return exp.func(

@@ -24,7 +24,7 @@ class StatementError(Exception):
     """
 
     def __init__(self, engine: str, reason: str, statement: str) -> None:
-        super().__init__(f"{engine}: {reason}\n{shown(statement)}")
+        super().__init__(f"{engine}: {shown(reason)}\n{shown(statement)}")
         self.reason = reason
 
 
@@ -59,9 +59,9 @@ def request_token(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def shown(statement: str) -> str:
-    """A statement for a message: its begin, where it is long."""
-    return statement if len(statement) <= MOST_SHOWN else f"{statement[:MOST_SHOWN]} … ({len(statement)} characters)"
+def shown(text: str) -> str:
+    """A text for a message: its begin, where it is long."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} … ({len(text)} characters)"
 
 
 def _cancelled(cancel: Callable[[], object]) -> None:

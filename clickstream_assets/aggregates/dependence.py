@@ -6,7 +6,8 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate, groupby
 
-from resources.lake import File, Lake
+from resources.lake import Lake
+from resources.warehouse import Source
 from streaming.domain.tables import FLATTENED_EVENTS
 
 DAY = timedelta(days=1)
@@ -38,10 +39,11 @@ class FlattenedDays:
         self._sum_before: list[int] = [0, *accumulate(map(_mixed, self._modified))]
         self.days = [day for day, _ in groupby(self._hours, key=datetime.date)]
 
-    def files(self, depends_on: Dependence, day: date) -> list[File]:
-        """The files that a day is made from."""
+    def source(self, depends_on: Dependence, day: date) -> Source:
+        """What a day is made from."""
         hours = self._hours[self._span(depends_on, day)]
-        return [file for hour in hours if (file := self._lake.partition(FLATTENED_EVENTS, hour))]
+        files = [file for hour in hours if (file := self._lake.partition(FLATTENED_EVENTS, hour))]
+        return Source(FLATTENED_EVENTS, files, (hours[0], hours[-1]) if hours else None)
 
     def as_of(self, depends_on: Dependence, day: date, beside: Iterable[int] = ()) -> int:
         """What to date a day by, in nanoseconds since 1970: the second of the newest file that it is made from.

@@ -34,8 +34,8 @@ def sources_of(aggregate: Aggregate, day: date, flattened: FlattenedDays, lake: 
     Raises:
         NotRecordedError: what it reads beside flattened events is not there.
     """
-    sources = {FLATTENED_EVENTS.name: Source(FLATTENED_EVENTS, flattened.files(aggregate.depends_on, day))}
-    return sources | {table.name: Source(table, [_recorded(table, day, lake)]) for table in aggregate.also_reads}
+    beside = {table.name: Source(table, [_recorded(table, day, lake)], (day, day)) for table in aggregate.also_reads}
+    return {FLATTENED_EVENTS.name: flattened.source(aggregate.depends_on, day)} | beside
 
 
 def bounds(day: date) -> list[datetime]:

@@ -80,7 +80,7 @@ def refresh(lake: Lake, warehouse: Warehouse, user_cache: UserCache, users_db: U
     statement = local_statement()
     with lake.scratch() as scratch:
         searches, users, customers = scratch / "searches", scratch / "users", scratch / "customers"
-        events = Source(FLATTENED_EVENTS, flattened.files(*_all_of(flattened)))
+        events = flattened.source(*_all_of(flattened))
         warehouse.save(statement.searches, [], {FLATTENED_EVENTS.name: events}, searches, {})
         with ThreadPoolExecutor() as threads:
             fetched = (
@@ -120,7 +120,7 @@ def users_astray(lake: Lake, warehouse: Warehouse) -> Astray:
     """Hold the report against flattened events as they are now."""
     flattened = FlattenedDays(lake)
     sources = {
-        "flattened_events": Source(FLATTENED_EVENTS, flattened.files(*_all_of(flattened))),
+        "flattened_events": flattened.source(*_all_of(flattened)),
         LATEST_SEARCH_BY_USER.name: Source(
             LATEST_SEARCH_BY_USER, [written_partition(lake, LATEST_SEARCH_BY_USER, None)]
         ),

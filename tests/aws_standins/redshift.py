@@ -151,7 +151,9 @@ class RedshiftData(JsonService):
 
 
 def _as_duckdb(node: exp.Expression) -> exp.Expression:
-    """REGEXP_REPLACE replaces every match, and knows groups as `$1`."""
+    """REGEXP_REPLACE replaces every match, and knows groups as `$1`; text of any length is VARCHAR(MAX)."""
+    if isinstance(node, exp.DataType) and node.is_type("varchar"):
+        return exp.DataType.build("varchar")
     if not isinstance(node, exp.RegexpReplace):
         return node
     replacement = exp.Literal.string(re.sub(r"\$(\d)", r"\\\1", node.args["replacement"].name))

@@ -51,7 +51,7 @@ def test_days_depend_on_what_the_registry_declares(days: FlattenedDays) -> None:
     assert days.days == list(DAYS.values())
     for depends_on, numbers in DEPENDENTS.items():
         assert days.dependents(depends_on, [TODAY]) == [DAYS[number] for number in numbers]
-    assert [len(days.files(each, TODAY)) for each in Dependence] == [1, 3, 4, 5]
+    assert [len(days.source(each, TODAY).files) for each in Dependence] == [1, 3, 4, 5]
 
 
 @pytest.mark.usefixtures("days")

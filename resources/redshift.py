@@ -1,0 +1,175 @@
+"""The warehouse on Redshift Serverless: aggregates run on Spectrum, and are unloaded by Redshift itself.
+
+Statements go through the Data API, so neither a driver nor a way into the network is needed. What is for this process
+alone, small answers and single partitions, DuckDB runs here as in the local deployment.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+
+from resources import redshift_sql
+from resources.lake import Staged
+from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token
+from resources.warehouse import DuckDBWarehouse, Sources, quoted, sql_file
+from streaming.domain.stack import Stack
+from streaming.domain.tables import Table
+from streaming.edges.aws import client
+
+ENGINE = "Redshift"
+DATABASE = "clickstream"
+_ENDED = ("FINISHED", "FAILED", "ABORTED")
+# More statements than a workgroup takes at once: the next one is submitted when another has ended.
+_BUSY = ("ActiveStatementsExceededException", "ActiveSessionsExceededException")
+_BUSY_PAUSE_SECONDS = 2.0
+# A text and what must become of it, where Redshift reads the expression as the other engines do.
+_FORMULA, _NEUTRALISED = "x; =1,@a|＋", "x; '=1,'@a|'＋"
+
+
+class RedshiftData:
+    """Statements of one run, through the Data API. Safe to share between threads."""
+
+    def __init__(self, workgroup: str, run: str, timeout_seconds: float) -> None:
+        self._workgroup = workgroup
+        self._run = run
+        self._timeout_seconds = timeout_seconds
+        self._api = client("redshift-data")
+
+    def run(self, statement: str) -> Mapping[str, Any]:
+        """Run a statement to its end; returns its description. The same one within a run runs once.
+
+        Interrupted, or past its time, it is cancelled.
+
+        Raises:
+            StatementError: Redshift failed it, or did not end it in time.
+        """
+        size = len(statement.encode())
+        if size > redshift_sql.MOST_BYTES:
+            raise StatementError(ENGINE, f"{size} bytes are more than a statement may have", statement)
+        statement_id = self._submit(statement)
+        description = follow(
+            lambda: self._ended(statement_id),
+            lambda: self._api.cancel_statement(Id=statement_id),
+            self._timeout_seconds,
+        )
+        if description is None:
+            raise StatementTimeoutError(ENGINE, f"no end after {self._timeout_seconds:.0f} seconds", statement)
+        if description["Status"] != "FINISHED":
+            raise StatementError(ENGINE, description.get("Error") or description["Status"].lower(), statement)
+        return description
+
+    def rows(self, statement: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a SELECT, page by page.
+
+        Raises:
+            StatementError: as `run`.
+        """
+        description = self.run(statement)
+        pages = self._api.get_paginator("get_statement_result").paginate(Id=description["Id"])
+        for page in pages:
+            for record in page["Records"]:
+                yield tuple(None if field.get("isNull") else next(iter(field.values())) for field in record)
+
+    def _submit(self, statement: str) -> str:
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            try:
+                submitted = self._api.execute_statement(
+                    WorkgroupName=self._workgroup,
+                    Database=DATABASE,
+                    Sql=statement,
+                    ClientToken=request_token(self._run, statement),
+                )
+            except self._api.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] not in _BUSY or time.monotonic() > deadline:
+                    raise StatementError(ENGINE, str(error), statement) from error
+                time.sleep(_BUSY_PAUSE_SECONDS)
+            else:
+                return str(submitted["Id"])
+
+    def _ended(self, statement_id: str) -> Mapping[str, Any] | None:
+        description: Mapping[str, Any] = self._api.describe_statement(Id=statement_id)
+        return description if description["Status"] in _ENDED else None
+
+
+class RedshiftWarehouse(DuckDBWarehouse):
+    """Unloads by Redshift, straight to the lake; all else by DuckDB in process."""
+
+    def __init__(
+        self, redshift: RedshiftData, catalog_database: str, memory_limit_bytes: int, temp_directory: Path
+    ) -> None:
+        super().__init__(memory_limit_bytes, temp_directory)
+        self._redshift = redshift
+        self._catalog_database = catalog_database
+        self._s3 = client("s3")
+        self._is_ready = False
+
+    def unload(
+        self,
+        statement: str,
+        parameters: Sequence[Any],
+        sources: Sources,
+        file: "os.PathLike[str]",
+        table: Table,
+    ) -> int:
+        """Write the answer under the staged partition's prefix, in as many files as Redshift makes of it.
+
+        Raises:
+            StatementError: Redshift failed it, or did not end it in time.
+            ValueError: the partition is not staged on S3.
+        """
+        if not isinstance(file, Staged) or file.prefix is None:
+            raise ValueError("Redshift unloads to S3 alone: there is no prefix to write to")
+        self._prepare()
+        select = redshift_sql.answer(statement, parameters, sources, table)
+        self._redshift.run(redshift_sql.unload(select, file.prefix))
+        return self._rows_unloaded(file.prefix, table)
+
+    def _prepare(self) -> None:
+        """See, once, to it that Redshift shows the catalog's tables, and that it takes formulas out of text."""
+        if self._is_ready:
+            return
+        self._redshift.run(external_schema(self._catalog_database))
+        (told,) = self._redshift.rows(f"SELECT {redshift_sql.neutralised(_FORMULA)}")
+        if told != (_NEUTRALISED,):
+            raise StatementError(ENGINE, f"REGEXP_REPLACE made {told[0]!r} of a formula", _FORMULA)
+        self._is_ready = True
+
+    def _rows_unloaded(self, prefix: str, table: Table) -> int:
+        """Count the rows by UNLOAD's manifest, which then goes: readers take every object of the prefix for rows."""
+        place = urlsplit(prefix)
+        bucket, folder = place.netloc, place.path.lstrip("/")
+        manifest = json.load(self._s3.get_object(Bucket=bucket, Key=f"{folder}manifest")["Body"])
+        entries = manifest.get("entries", [])
+        # A file's records include its header.
+        rows = sum(int(entry["meta"]["record_count"]) - 1 for entry in entries if entry["meta"]["content_length"])
+        if rows <= 0:  # what an answer without rows leaves, if anything, is not said anywhere
+            header = "|".join(table.column_names) + "\n"
+            self._s3.put_object(Bucket=bucket, Key=f"{folder}000", Body=header.encode())
+        self._s3.delete_object(Bucket=bucket, Key=f"{folder}manifest")
+        return max(rows, 0)
+
+
+class RedshiftWarehouseResource(dg.ConfigurableResource[RedshiftWarehouse]):
+    """Redshift Serverless of a stack, and DuckDB in process within `memory_limit_bytes`."""
+
+    stack: str
+    statement_timeout_seconds: float
+    memory_limit_bytes: int
+    temp_directory: str
+
+    def create_resource(self, context: dg.InitResourceContext) -> RedshiftWarehouse:
+        stack = Stack(self.stack)
+        redshift = RedshiftData(stack.name, context.run_id or os.urandom(8).hex(), self.statement_timeout_seconds)
+        return RedshiftWarehouse(redshift, stack.database, self.memory_limit_bytes, Path(self.temp_directory))
+
+
+def external_schema(catalog_database: str) -> str:
+    """The statement that shows a database of the Glue Data Catalog in Redshift; made once, it changes nothing."""
+    return sql_file("spectrum/create_external_schema").replace("'clickstream'", quoted(catalog_database))
