@@ -6,7 +6,7 @@ from threading import Event
 import orjson
 import pytest
 
-from streaming.runtime.error_output import Failure
+from streaming.edges.error_output import Failure
 from streaming.runtime.lambda_host import LambdaHost
 from streaming.runtime.transform import Transform
 
