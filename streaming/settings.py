@@ -78,6 +78,7 @@ class Settings:
     ipinfo_url: str
     lookup_deadline_seconds: float
     memory_limit_bytes: int
+    statement_timeout_seconds: float
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -159,6 +160,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ipinfo_url=url("IPINFO_URL", "https://ipinfo.io", HTTP_FORM, "http", "https").rstrip("/"),
         lookup_deadline_seconds=number("CLICKSTREAM_LOOKUP_DEADLINE_SECONDS", 0.5),
         memory_limit_bytes=int(number("CLICKSTREAM_MEMORY_LIMIT_BYTES", 450_000_000, 150_000_000)),
+        statement_timeout_seconds=number("CLICKSTREAM_STATEMENT_TIMEOUT_SECONDS", 1800, 1),
     )
 
 
