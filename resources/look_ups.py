@@ -1,25 +1,25 @@
 """Names and places for enrichment outside the stream."""
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 
 import dagster as dg
 import msgspec
+import pyarrow as pa
 
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.edges.geo import GeoProvider
 from streaming.edges.geo_provider import open_geo
-from streaming.edges.look_ups import Found, LookUps, MissingName
+from streaming.edges.look_ups import LookUps
 from streaming.edges.users_db import UsersDb
+from streaming.jobs.files import copied, is_remote, write_table
+from streaming.jobs.look_ups import PATIENCE_SECONDS, FixedLookUps
+from streaming.jobs.work import HandedOver
 from streaming.settings import Settings, load_settings
 
-# No client waits for a rebuild.
-_PATIENCE_SECONDS = 30.0
 
-
-class SnapshotLookUps:
+class SnapshotLookUps(FixedLookUps):
     """Names as they stand in the customers' database, read in one scan; places straight from the geo provider.
 
     The version names the names by their content: equal versions mean equal names. `unrepeatable_build` is the geo build
@@ -28,18 +28,12 @@ class SnapshotLookUps:
 
     def __init__(self, users_db: UsersDb, geo: GeoProvider) -> None:
         content = hashlib.blake2b(digest_size=8)
-        self._names: dict[str, str] = {}
+        names: dict[str, str] = {}
         for customer in users_db.all_customers():
             content.update(msgspec.msgpack.encode((customer.customer_id, customer.name)))
-            self._names[str(customer.customer_id)] = customer.name
-        self._geo = geo
-        self._version = f"{CODE_VERSION}/{geo.build}/users@{content.hexdigest()}"
+            names[str(customer.customer_id)] = customer.name
+        super().__init__(names, geo, f"{CODE_VERSION}/{geo.build}/users@{content.hexdigest()}")
         self.unrepeatable_build = None if geo.repeatable else geo.build
-
-    def find(self, user_ids: Collection[str], ips: Collection[str]) -> Found:
-        """Names and places of a batch."""
-        names = {user_id: self._names.get(user_id, MissingName.UNKNOWN_USER) for user_id in user_ids}
-        return Found(names, self._geo.places(ips), self._version)
 
 
 class EnrichmentSources:
@@ -56,13 +50,30 @@ class EnrichmentSources:
         """As customers and geo data are now, whatever the cache holds."""
         return self._snapshot
 
+    def hand_over(self, shared: str) -> HandedOver:
+        """The snapshot, for a job that enriches elsewhere; `shared` is a folder, path or URL, that it can read."""
+        snapshot, settings = self.snapshot(), self._settings
+        names = pa.table({"user_id": [*snapshot.names], "name": [*snapshot.names.values()]})
+        write_table(names, f"{shared}/names.parquet")
+        geoip = settings.geoip_database
+        return HandedOver(
+            snapshot.version,
+            f"{shared}/names.parquet",
+            copied(geoip, f"{shared}/geoip") if geoip and is_remote(shared) else geoip and str(geoip),
+            {
+                "CLICKSTREAM_START": f"{settings.start:%Y-%m-%d}",
+                "IPINFO_TOKEN": settings.ipinfo_token or "",  # on AWS the name of a secret, which the job may read
+                "IPINFO_URL": settings.ipinfo_url,
+            },
+        )
+
     @cached_property
     def _live(self) -> LookUps:
         return LookUps.from_settings(self._settings)
 
     @cached_property
     def _snapshot(self) -> SnapshotLookUps:
-        patient = replace(self._settings, lookup_deadline_seconds=_PATIENCE_SECONDS)
+        patient = replace(self._settings, lookup_deadline_seconds=PATIENCE_SECONDS)
         return SnapshotLookUps(UsersDb(self._settings.mysql_url), open_geo(patient))
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pybase64
 
-from clickstream_assets.enriched.enrich import milliseconds
 from clickstream_assets.failed.errors import ErrorLine
 from resources.lake import DirectoryLake
 from streaming.domain.enrichment import Place, enriched_line, look_up_columns, pending_row
@@ -23,6 +22,7 @@ from streaming.domain.tables import ENRICHED_LANDING
 from streaming.domain.timestamps import format_timestamp
 from streaming.edges.ingestion_api import load_contract
 from streaming.edges.parquet import arrow_schema, convert, parquet_bytes
+from streaming.jobs.enrichment import milliseconds
 
 RIVERSIDE = Place("US", "California", "Riverside", 33.95, -117.4)
 

@@ -10,8 +10,6 @@ from typing import NamedTuple
 import msgspec
 import pybase64
 
-from clickstream_assets.enriched.enrich import Failure, enrich_records, milliseconds
-from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
 from clickstream_assets.failed.errors import ErrorLine, collect_failures
 from resources.lake import Lake
 from resources.warehouse import Source, Warehouse, sql_file
@@ -20,6 +18,8 @@ from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, FAILED_EVENTS, RAW_EVENTS
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
+from streaming.jobs.enrichment import Failure, enrich_records, milliseconds
+from streaming.jobs.raw import RAW_IDENTITIES, raw_records
 
 FEW = 5
 # Identities that are held in memory at a time.

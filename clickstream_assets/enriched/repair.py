@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clickstream_assets.enriched.enrich import enrich_records
 from clickstream_assets.enriched.heal import MOST_AT_ONCE, landing_name
-from clickstream_assets.enriched.raw import RawRecord, raw_records
 from clickstream_assets.ledger.balance import read_ledger
 from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, RAW_EVENTS
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
+from streaming.jobs.enrichment import enrich_records
+from streaming.jobs.raw import RawRecord, raw_records
 
 LOOKUP_FAILED = "lookup_failed"
 

@@ -7,9 +7,7 @@ from typing import NamedTuple, Protocol
 
 import pyarrow.parquet as pq
 
-from clickstream_assets.enriched.enrich import enrich_records
 from clickstream_assets.enriched.heal import Healed, heal, keep_failures
-from clickstream_assets.enriched.raw import RAW_IDENTITIES, raw_records
 from clickstream_assets.enriched.recorded import Snapshot, repeatable
 from resources.event_stream import DeliveryProgress
 from resources.lake import File, Lake
@@ -17,6 +15,8 @@ from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema
+from streaming.jobs.enrichment import enrich_records
+from streaming.jobs.raw import RAW_IDENTITIES, raw_records
 
 # What the sealed file says of itself: the landing files that are in it, and whether it was made from raw.
 LANDING_FILES = "landing_files"

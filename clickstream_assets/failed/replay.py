@@ -19,9 +19,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pybase64
 
-from clickstream_assets.enriched.enrich import enrich_records
 from clickstream_assets.enriched.heal import landing_name
-from clickstream_assets.enriched.raw import RawRecord
 from clickstream_assets.failed.collect import is_collected, write_failed_events
 from clickstream_assets.failed.errors import batches
 from resources.lake import File, Lake
@@ -35,6 +33,8 @@ from streaming.edges.lake import gzip_bytes
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
 from streaming.handlers.records import event_judge
+from streaming.jobs.enrichment import enrich_records
+from streaming.jobs.raw import RawRecord
 
 _log = logging.getLogger(__name__)
 

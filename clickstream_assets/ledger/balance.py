@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from clickstream_assets.enriched.raw import RAW_IDENTITIES
 from clickstream_assets.enriched.seal import ARRIVALS, GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
 from clickstream_assets.failed.collect import failure_prefixes, is_collected, write_failed_events
 from clickstream_assets.ledger.clicks import compare_clicks
@@ -18,6 +17,7 @@ from streaming.domain.failures import CONSUMER_STAGES
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, LEDGER_DEFICITS, RAW_EVENTS, Table
 from streaming.domain.validation import MAX_CLOCK_SKEW
+from streaming.jobs.raw import RAW_IDENTITIES
 
 FEW = 5
 

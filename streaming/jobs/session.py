@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import dagster_pipes
 import msgspec
 import pyarrow as pa
-import pyarrow.fs
 
 from streaming.domain.tables import Table
 from streaming.edges.aws import client
 from streaming.edges.parquet import arrow_schema, write_row_groups
+from streaming.jobs.files import open_output
 from streaming.jobs.work import LakeFile, Target, Written
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ class Job(NamedTuple):
     spark: "SparkSession"
 
 
+class Saved(NamedTuple):
+    """A partition that is written: its rows, and files of what failed on the way."""
+
+    rows: int
+    failures: Sequence[str] = ()
+
+
 @contextmanager
 def open_job(name: str, kind: type[Work]) -> Iterator[tuple[Job, Work]]:
     """The job, and what it is told. What fails in the block is reported, and fails the job."""
@@ -57,8 +64,8 @@ def open_job(name: str, kind: type[Work]) -> Iterator[tuple[Job, Work]]:
             spark.stop()
 
 
-def write_all(job: Job, hours: Sequence[Hour], write: Callable[["SparkSession", Hour], int]) -> None:
-    """Write partitions, as many at once as Spark has room for, and report each; `write` returns its rows."""
+def write_all(job: Job, hours: Sequence[Hour], write: Callable[["SparkSession", Hour], Saved]) -> None:
+    """Write partitions, as many at once as Spark has room for, and report each."""
     context = job.spark.sparkContext
     with ThreadPoolExecutor(context.defaultParallelism) as threads:
         try:
@@ -105,20 +112,14 @@ def save(rows: "DataFrame", order: Sequence[str], table: Table, target: Target) 
     return sum(row["rows"] for row in written or (_written_rows(batch) for batch in write(iter(()))))
 
 
-def file_at(path: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The file system of a path or URL, and the path there."""
-    found: tuple[pyarrow.fs.FileSystem, str] = pyarrow.fs.FileSystem.from_uri(path)
-    return found
-
-
-def _timed(spark: "SparkSession", hour: Any, write: Callable[["SparkSession", Any], int]) -> Written:
+def _timed(spark: "SparkSession", hour: Any, write: Callable[["SparkSession", Any], Saved]) -> Written:
     session = spark.newSession()  # of its own are the names of tables
     for name, value in _SETTINGS.items():
         session.conf.set(name, value)
     start = time.monotonic()
-    rows = write(session, hour)
+    saved = write(session, hour)
     seconds = round(time.monotonic() - start, 3)
-    return Written(hour.target.key, rows, seconds, spark.version, spark.sparkContext.applicationId)
+    return Written(hour.target.key, *saved, seconds, spark.version, spark.sparkContext.applicationId)
 
 
 def _arrived(rows: "DataFrame", hour: datetime | None) -> "DataFrame":
@@ -129,8 +130,7 @@ def _arrived(rows: "DataFrame", hour: datetime | None) -> "DataFrame":
 
 
 def _write(batches: Iterator[pa.RecordBatch], target: Target, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    files, path = file_at(target.file)
-    with files.open_output_stream(path) as sink:
+    with open_output(target.file) as sink:
         rows = write_row_groups(batches, schema, sink, target.says)
     yield pa.RecordBatch.from_pydict({"rows": [rows]})
 

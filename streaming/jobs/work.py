@@ -42,9 +42,9 @@ class FlattenWork(msgspec.Struct):
 
 
 class EnrichedHour(msgspec.Struct):
-    """An hour of arrival to enrich from raw; `scratch` is a folder for what is on the way, and for its failures.
+    """An hour of arrival to enrich from raw. `scratch` is a folder for what is on the way, and for its failures.
 
-    `recorded` is a Parquet file of places that are not to be looked up again, by address.
+    `recorded` is a Parquet file of places by address, which are not to be looked up again.
     """
 
     target: Target
@@ -54,37 +54,38 @@ class EnrichedHour(msgspec.Struct):
     recorded: str | None = None
 
 
-class Snapshot(msgspec.Struct):
-    """Names and geo data as they stood when the job was asked for.
+class HandedOver(msgspec.Struct):
+    """Names and geo data as they stand when the job is asked for, which `version` names.
 
-    `names` is a Parquet file of `user_id` and `name`; `geoip` mmdb files; `version` what rows say they were enriched
-    with.
+    `names` is a Parquet file of `user_id` and `name`; `geoip` an mmdb file or a folder of such, None where places come
+    from elsewhere; `settings` are those that enrichment reads, by their variables.
     """
 
-    names: str
-    geoip: Sequence[str]
     version: str
+    names: str
+    geoip: str | None
+    settings: dict[str, str]
 
 
 class EnrichWork(msgspec.Struct):
-    """What `enrich` does: two statements for many hours of arrival, each written in this order.
-
-    `settings` are those that enrichment reads, by their variables.
-    """
+    """What `enrich` does: two statements for many hours of arrival, each written in this order."""
 
     absent_from_raw: str
     enriched_events: str
     order: Sequence[str]
-    snapshot: Snapshot
-    settings: dict[str, str]
+    look_ups: HandedOver
     hours: Sequence[EnrichedHour]
 
 
 class Written(msgspec.Struct):
-    """A partition that was written: its rows, the seconds it took, and who wrote it, for the run's page."""
+    """A partition that was written: its rows, the seconds it took, and who wrote it, for the run's page.
+
+    `failures` are files of records that enrichment refused.
+    """
 
     key: str
     rows: int
+    failures: Sequence[str]
     seconds: float
     spark: str
     application: str

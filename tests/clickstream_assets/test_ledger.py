@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickstream_assets import pending
-from clickstream_assets.enriched.enrich import milliseconds
 from clickstream_assets.enriched.seal import enrich_anew, seal
 from clickstream_assets.failed.collect import publish_failed_events
 from clickstream_assets.ledger.balance import first_deficits, publish_balance
@@ -21,6 +20,7 @@ from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, sql_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import LEDGER_DEFICITS
+from streaming.jobs.enrichment import milliseconds
 from tests.clickstream_assets.conftest import NOW, KnownLookUps, caught_up
 from tests.landing import Delivery, delivery, land
 

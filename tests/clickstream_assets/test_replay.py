@@ -13,7 +13,6 @@ import pybase64
 import pytest
 
 from clickstream_assets import pending
-from clickstream_assets.enriched.enrich import milliseconds
 from clickstream_assets.enriched.seal import enriched_files, seal_hour
 from clickstream_assets.failed.collect import publish_failed_events
 from clickstream_assets.failed.errors import ErrorLine
@@ -26,6 +25,7 @@ from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import FAILED_EVENTS
 from streaming.handlers.records import event_judge, good_events
+from streaming.jobs.enrichment import milliseconds
 from tests.clickstream_assets.conftest import NOW, KnownLookUps, caught_up
 from tests.landing import Delivery, delivery, event_text, land
 

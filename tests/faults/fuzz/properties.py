@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pybase64
 
-from clickstream_assets.enriched.raw import _RawLine
 from streaming.domain.enrichment import Place
 from streaming.domain.envelope import Envelope, open_record, raw_line
 from streaming.domain.events import Event
@@ -25,6 +24,7 @@ from streaming.handlers.enrichment import enrich
 from streaming.handlers.high_intent import high_intent_views
 from streaming.handlers.last_access import accesses
 from streaming.handlers.records import KinesisEvent, event_judge, good_events
+from streaming.jobs.raw import _RawLine
 
 ARRIVAL = datetime(2021, 7, 12, 20, 25, tzinfo=UTC)
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pybase64
 
-from clickstream_assets.enriched.raw import RawRecord
 from streaming.domain.tables import ENRICHED_LANDING
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema, convert
 from streaming.handlers.enrichment import enrich
+from streaming.jobs.raw import RawRecord
 
 _SCHEMA = arrow_schema(ENRICHED_LANDING)
 
