@@ -42,13 +42,13 @@ def good_events(batch: Mapping[str, Any]) -> Iterator[KinesisEvent]:
     for record in batch["Records"]:
         kinesis = record["kinesis"]
         arrival = datetime.fromtimestamp(kinesis["approximateArrivalTimestamp"], UTC)
-        for data in _user_data(pybase64.b64decode(kinesis["data"])):
+        for data in user_data(pybase64.b64decode(kinesis["data"])):
             envelope, judged = judge(data, arrival)
             if isinstance(judged, Event):
                 yield KinesisEvent(kinesis["sequenceNumber"], envelope.record_id, envelope.arrival, judged)
 
 
-def _user_data(data: bytes) -> list[bytes]:
+def user_data(data: bytes) -> list[bytes]:
     """What a producer put: of an aggregate every user record. Firehose unpacks them by itself, Lambda's mapping not."""
     packed = deaggregate(data)
     return [data] if packed is None else [record.data for record in packed]

@@ -1,0 +1,98 @@
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pybase64
+import pytest
+
+from streaming.domain.failures import CONSUMER_STAGES
+from streaming.edges.aws import client
+from streaming.edges.error_output import Failure, error_line
+from streaming.handlers import keep_failed
+from streaming.handlers.keep_failed import error_files, lambda_handler
+from streaming.settings import ROOT
+
+EVENTS = ROOT / "tests" / "events"
+BUCKET = "clickstream-lake"
+OBJECT_CREATED = json.loads((EVENTS / "object_created.json").read_text())
+KEY = OBJECT_CREATED["detail"]["object"]["key"]
+
+
+@pytest.fixture
+def s3(aws: str) -> Iterator[Any]:
+    """A lake that holds a batch which was given up."""
+    keep_failed._s3.cache_clear()
+    s3 = client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=(EVENTS / "given_up_batch.json").read_bytes())
+    yield s3
+    keep_failed._s3.cache_clear()
+
+
+def test_a_batch_that_was_given_up_becomes_an_error_file_of_its_hour(s3: Any) -> None:
+    # when
+    answer = lambda_handler(OBJECT_CREATED, None)
+    # then
+    (path,) = answer["files"]
+    assert path.startswith("failed/last_access/year=2026/month=11/day=23/hour=04/shardId-000000000000-")
+    assert CONSUMER_STAGES[0] in path
+    lines = [
+        json.loads(line) for line in gzip.decompress(s3.get_object(Bucket=BUCKET, Key=path)["Body"].read()).split()
+    ]
+    sent = json.loads((EVENTS / "kinesis.json").read_text())["Records"][:2]
+    assert [line["rawData"] for line in lines] == [record["kinesis"]["data"] for record in sent]
+    assert {line["errorCode"] for line in lines} == {"RetryAttemptsExhausted"}
+    assert {line["attemptsMade"] for line in lines} == {11}
+    assert lines[0]["arrivalTimestamp"] == 1795407309417
+
+
+def test_the_lines_are_those_of_the_local_deployment() -> None:
+    # given
+    files = error_files(json.loads((EVENTS / "given_up_batch.json").read_text()), "clickstream")
+    # when
+    (line, _) = gzip.decompress(next(iter(files.values()))).splitlines()
+    # then
+    record = next(keep_failed._records(json.loads((EVENTS / "kinesis.json").read_text())))
+    local = json.loads(error_line(record, Failure("RetryAttemptsExhausted", "Unhandled", 11), "arn"))
+    assert json.loads(line).keys() == local.keys()
+
+
+def test_told_twice_it_writes_the_same_files(s3: Any) -> None:
+    assert lambda_handler(OBJECT_CREATED, None) == lambda_handler(OBJECT_CREATED, None)
+    assert s3.list_objects_v2(Bucket=BUCKET, Prefix="failed/")["KeyCount"] == 1
+
+
+def test_an_aggregate_is_kept_as_the_records_in_it() -> None:
+    # given
+    given_up = json.loads((EVENTS / "given_up_batch.json").read_text())
+    given_up["payload"] = (EVENTS / "kinesis_kpl.json").read_text()
+    # when
+    (data,) = error_files(given_up, "clickstream").values()
+    # then
+    kept = [json.loads(line)["rawData"] for line in gzip.decompress(data).splitlines()]
+    sent = json.loads((EVENTS / "firehose_kpl.json").read_text())["records"]
+    assert kept == [record["data"] for record in sent]
+
+
+def test_records_go_to_the_hours_they_arrived_in() -> None:
+    # given
+    given_up = json.loads((EVENTS / "given_up_batch.json").read_text())
+    batch = json.loads(given_up["payload"])
+    late = batch["Records"][1]["kinesis"]
+    late["approximateArrivalTimestamp"] += 3600
+    late["data"] = pybase64.b64encode_as_string(b"bare")
+    # when
+    files = error_files(given_up | {"payload": json.dumps(batch)}, "clickstream")
+    # then
+    assert [path.split("/")[5] for path in files] == ["hour=04", "hour=05"]
+
+
+def test_a_batch_that_cannot_be_read_fails_the_call_and_stays(s3: Any) -> None:
+    # given
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"{}")
+    # when
+    with pytest.raises(KeyError):
+        lambda_handler(OBJECT_CREATED, None)
+    # then
+    assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 1
