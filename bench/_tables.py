@@ -10,9 +10,9 @@ import dagster as dg
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.partitions import hour_key, range_tags
-from resources.event_stream import DeliveryProgress
+from resources.event_stream import DeliveryProgress, ShardProgress
 from resources.warehouse import DuckDBWarehouse
-from streaming.edges.redis_stream import Checkpoint
+from streaming.edges.event_stream import Checkpoint
 from streaming.edges.users_db import Customer
 from streaming.settings import load_settings
 
@@ -32,7 +32,7 @@ class Delivered:
 
     def progress(self) -> DeliveryProgress:
         """As far as can be."""
-        return DeliveryProgress({"shardId-000000000000": Checkpoint(None, datetime.max.replace(tzinfo=UTC))})
+        return ShardProgress({"shardId-000000000000": Checkpoint(None, datetime.max.replace(tzinfo=UTC))})
 
 
 class Shop:

@@ -8,7 +8,7 @@ import pytest
 from clickstream_assets.catch_up import CatchUp
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.partitions import Partitions
-from resources.event_stream import DeliveryProgress
+from resources.event_stream import DeliveryProgress, ShardProgress
 from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import Place
@@ -26,7 +26,7 @@ NOW = datetime(2026, 11, 20, 10, 5, tzinfo=UTC)
 def caught_up(moment: datetime | None, **sequence_numbers: str) -> DeliveryProgress:
     """Delivery that has come to a moment in all of two shards, and to sequence numbers in those that are named."""
     shards = {"shardId-000000000000", "shardId-000000000001", *sequence_numbers}
-    return DeliveryProgress({shard: Checkpoint(sequence_numbers.get(shard), moment) for shard in shards})
+    return ShardProgress({shard: Checkpoint(sequence_numbers.get(shard), moment) for shard in shards})
 
 
 class KnownLookUps:
