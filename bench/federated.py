@@ -21,6 +21,7 @@ from rich.table import Table
 from bench._own_process import Measurement, as_json_of, measure
 from bench.flatten import EVENTS
 from clickstream_assets.reports.latest_search_by_user import refresh
+from resources.federation import DuckDBFederation
 from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, quoted
 from streaming.domain.tables import DETAIL_COLUMNS, FLATTENED_EVENTS, LATEST_SEARCH_BY_USER
@@ -66,7 +67,7 @@ class Sources(NamedTuple):
 def ours(lake: Path, cache_url: str, mysql_url: str, output: Path) -> None:
     """As the asset does; `output` becomes a link to its report."""
     warehouse = DuckDBWarehouse(load_settings({}).memory_limit_bytes, output.parent / "duckdb")
-    unavailable = refresh(DirectoryLake(lake), warehouse, UserCache(cache_url, 5), UsersDb(mysql_url))
+    unavailable = refresh(DirectoryLake(lake), DuckDBFederation(warehouse, UserCache(cache_url, 5), UsersDb(mysql_url)))
     if any(unavailable):
         raise RuntimeError(f"a source did not answer: {unavailable}")
     output.symlink_to(lake / partition_file(LATEST_SEARCH_BY_USER, None))

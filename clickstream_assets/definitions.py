@@ -25,6 +25,7 @@ from clickstream_assets.schedules import SCHEDULES
 from clickstream_assets.sensors import sensors
 from resources.catalog import DuckDBCatalogResource
 from resources.event_stream import RedisDeliveryResource
+from resources.federation import duckdb_federation
 from resources.lake import LocalLakeResource
 from resources.look_ups import EnrichmentSourcesResource
 from resources.user_cache import RedisUserCacheResource
@@ -78,6 +79,7 @@ def local_resources(settings: Settings) -> dict[str, Any]:
             memory_limit_bytes=settings.memory_limit_bytes, temp_directory=str(settings.home / "duckdb")
         ),
         "catalog_database": DuckDBCatalogResource(file=str(settings.home / "catalog.duckdb"), root=root),
+        "federation": duckdb_federation,
         "users_db": MySqlUsersDbResource(),
         "user_cache": RedisUserCacheResource(),
         "delivery": RedisDeliveryResource(),

@@ -8,11 +8,10 @@ import pyarrow.parquet as pq
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
 from clickstream_assets.reports.latest_search_by_user import STATEMENT, refresh, users_astray
+from resources.federation import Federation
 from resources.lake import File, Lake, written_partition
 from resources.warehouse import Warehouse, sql_file
 from streaming.domain.tables import LATEST_SEARCH_BY_USER
-from streaming.edges.user_cache import UserCache
-from streaming.edges.users_db import UsersDb
 
 SOURCES_CHECK = "every_source_answered"
 
@@ -34,16 +33,13 @@ SOURCES_CHECK = "every_source_answered"
     metadata=table_metadata(LATEST_SEARCH_BY_USER) | {"sql": dg.MetadataValue.md(f"```sql\n{sql_file(STATEMENT)}```")},
 )
 def latest_search_by_user(
-    lake: dg.ResourceParam[Lake],
-    warehouse: dg.ResourceParam[Warehouse],
-    user_cache: dg.ResourceParam[UserCache],
-    users_db: dg.ResourceParam[UsersDb],
+    lake: dg.ResourceParam[Lake], federation: dg.ResourceParam[Federation]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """The last Search of every user, with last access and place from Redis, name and price per click from MySQL.
 
     The article's federated query over all flattened events. Redis or MySQL down costs its columns until the next run.
     """
-    unavailable = refresh(lake, warehouse, user_cache, users_db)
+    unavailable = refresh(lake, federation)
     reasons = {source: reason for source, reason in unavailable._asdict().items() if reason}
     yield dg.MaterializeResult(
         metadata=_metadata(written_partition(lake, LATEST_SEARCH_BY_USER, None))

@@ -23,6 +23,7 @@ from clickstream_assets.jobs import REPORT
 from clickstream_assets.reports.assets import SOURCES_CHECK
 from clickstream_assets.reports.latest_search_by_user import refresh, users_astray
 from resources.catalog import DuckDBCatalog
+from resources.federation import DuckDBFederation
 from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
@@ -108,7 +109,7 @@ def test_each_user_has_one_row_the_last_search_in_order_of_last_access(
     )
     cache.put_names({"35": "a name alone is no access"})
 
-    assert refresh(lake, warehouse, cache, shop) == (None, None)
+    assert refresh(lake, DuckDBFederation(warehouse, cache, shop)) == (None, None)
 
     customers = {customer.customer_id: customer for customer in shop.all_customers()}
     riverside = "Riverside, California, US"
@@ -129,7 +130,7 @@ def test_each_user_has_one_row_the_last_search_in_order_of_last_access(
 def test_without_events_it_is_empty_and_typed(
     lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
-    refresh(lake, warehouse, cache, shop)
+    refresh(lake, DuckDBFederation(warehouse, cache, shop))
     assert report(lake) == []
     assert pq.read_schema(lake.path(REPORT_FILE)).types == arrow_schema(LATEST_SEARCH_BY_USER).types
 
@@ -143,7 +144,7 @@ def test_what_others_wrote_into_the_cache_costs_its_user_alone(
         client.set("user:35", "no hash")
         client.hset("user:36", "last_access", "yesterday")
         client.hset("user:37", "last_access", "2026-11-20 10:05:00")
-    assert refresh(lake, warehouse, cache, shop).user_cache is None
+    assert refresh(lake, DuckDBFederation(warehouse, cache, shop)).user_cache is None
     assert [(row[0], row[5]) for row in report(lake)] == [
         ("20", naive(NOW)), ("37", naive(NOW)), ("35", None), ("36", None),
     ]  # fmt: skip
@@ -172,7 +173,7 @@ def test_any_events_and_accesses_give_what_plain_python_gives(
     write_flattened(lake, events)
     cache.put_last_access([seen(user_id, moment) for user_id, moment in accesses.items()])
 
-    refresh(lake, warehouse, cache, shop)
+    refresh(lake, DuckDBFederation(warehouse, cache, shop))
 
     customers = {str(customer.customer_id): customer for customer in shop.all_customers()}
     last = {e.user_id: e.moment for e in sorted(events, key=lambda e: e.moment) if e.event_name == "Search"}
@@ -194,7 +195,7 @@ def test_many_pages_of_users(lake: DirectoryLake, warehouse: DuckDBWarehouse, ca
     users = [str(number) for number in range(12_345)]
     write_flattened(lake, [Acted(user, NOW) for user in users])
     cache.put_last_access([seen(user, NOW - timedelta(seconds=int(user))) for user in users])
-    refresh(lake, warehouse, cache, shop)
+    refresh(lake, DuckDBFederation(warehouse, cache, shop))
     rows = report(lake)
     assert [row[0] for row in rows] == users
     assert {row[1] is None for row in rows[1_001:]} == {True}
@@ -208,7 +209,7 @@ def test_equal_input_gives_equal_bytes(
     cache.put_last_access([seen(str(user), NOW - timedelta(seconds=user % 5)) for user in range(2_000)])
     written = []
     for engine in (warehouse, DuckDBWarehouse(200_000_000, tmp_path / "one", 1)):
-        refresh(lake, engine, cache, shop)
+        refresh(lake, DuckDBFederation(engine, cache, shop))
         written.append(lake.path(REPORT_FILE).read_bytes())
     assert written[0] == written[1]
 
@@ -217,7 +218,7 @@ def test_readers_see_the_old_report_or_the_new_one(
     lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
     write_flattened(lake, [Acted(str(user), NOW) for user in range(2_000)])
-    refresh(lake, warehouse, cache, shop)
+    refresh(lake, DuckDBFederation(warehouse, cache, shop))
     done = threading.Event()
 
     def read() -> set[int]:
@@ -231,7 +232,7 @@ def test_readers_see_the_old_report_or_the_new_one(
         try:
             write_flattened(lake, [Acted(str(user), NOW + HOUR) for user in range(2_000, 4_000)])
             for _ in range(3):
-                refresh(lake, warehouse, cache, shop)
+                refresh(lake, DuckDBFederation(warehouse, cache, shop))
         finally:
             done.set()
     assert reader.result() <= {2_000, 4_000}
@@ -242,11 +243,11 @@ def test_a_refresh_that_fails_leaves_the_old_report_and_nothing_else(
     lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
     write_flattened(lake, [Acted("20", NOW)])
-    refresh(lake, warehouse, cache, shop)
+    refresh(lake, DuckDBFederation(warehouse, cache, shop))
     before = lake.path(REPORT_FILE).read_bytes()
     lake.path(partition_file(FLATTENED_EVENTS, hour_of(NOW))).write_bytes(b"no Parquet")
     with pytest.raises(duckdb.Error):
-        refresh(lake, warehouse, cache, shop)
+        refresh(lake, DuckDBFederation(warehouse, cache, shop))
     assert lake.path(REPORT_FILE).read_bytes() == before
     assert [path.name for path in lake.root.rglob(".*")] == []
     assert [path.name for path in lake.path(REPORT_FILE).parent.iterdir()] == [Path(REPORT_FILE).name]
@@ -262,7 +263,7 @@ def test_a_cache_that_is_down_or_hangs_costs_last_access_and_location(
         cache.put_last_access([seen("20", NOW), seen("35", NOW)])
         getattr(server, fault)()
 
-        unavailable = refresh(lake, warehouse, cache, shop)
+        unavailable = refresh(lake, DuckDBFederation(warehouse, cache, shop))
 
         assert "Error" in str(unavailable.user_cache)
         assert unavailable.users_db is None
@@ -270,7 +271,7 @@ def test_a_cache_that_is_down_or_hangs_costs_last_access_and_location(
         assert all(row[1] and row[6] for row in report(lake))
 
         server.start() if fault == "kill" else server.resume()
-        assert refresh(lake, warehouse, cache, shop) == (None, None)
+        assert refresh(lake, DuckDBFederation(warehouse, cache, shop)) == (None, None)
         assert [row[5] for row in report(lake)] == [naive(NOW)] * 2
 
 
@@ -284,10 +285,10 @@ def test_a_shop_that_is_down_costs_name_and_price(
     with Supervisor(tmp_path, print, stop_signals=()) as supervisor:
         supervisor.start(mariadb_service(tmp_path / "mariadb", free_port, print))
         migrate(url)
-        assert refresh(lake, warehouse, cache, UsersDb(url)) == (None, None)
+        assert refresh(lake, DuckDBFederation(warehouse, cache, UsersDb(url))) == (None, None)
         assert report(lake)[0][1] == "Semyon Ryan"
 
-    unavailable = refresh(lake, warehouse, cache, UsersDb(url))
+    unavailable = refresh(lake, DuckDBFederation(warehouse, cache, UsersDb(url)))
 
     assert "OperationalError" in str(unavailable.users_db)
     assert unavailable.user_cache is None
@@ -357,7 +358,7 @@ def test_the_check_finds_a_report_that_is_wrong(
     lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb, forged: str, fault: str
 ) -> None:
     write_flattened(lake, [Acted("20", NOW), Acted("35", NOW), Acted("36", NOW, "Purchase")])
-    refresh(lake, warehouse, cache, shop)
+    refresh(lake, DuckDBFederation(warehouse, cache, shop))
     assert users_astray(lake, warehouse) == (True, 0, 0, 0, 0)
 
     forge(lake, forged)
@@ -371,10 +372,10 @@ def test_the_check_waits_for_the_next_report_where_events_were_flattened_since(
     lake: DirectoryLake, warehouse: DuckDBWarehouse, cache: UserCache, shop: UsersDb
 ) -> None:
     write_flattened(lake, [Acted("20", NOW)])
-    refresh(lake, warehouse, cache, shop)
+    refresh(lake, DuckDBFederation(warehouse, cache, shop))
     write_flattened(lake, [Acted("20", NOW + HOUR), Acted("35", NOW + HOUR)])
     astray = users_astray(lake, warehouse)
     assert astray == (False, 0, 1, 0, 1)
     assert not astray.is_at_fault
-    refresh(lake, warehouse, cache, shop)
+    refresh(lake, DuckDBFederation(warehouse, cache, shop))
     assert users_astray(lake, warehouse) == (True, 0, 0, 0, 0)

@@ -5,7 +5,8 @@ import pytest
 import sqlglot
 from sqlglot import ErrorLevel, exp
 
-from clickstream_assets.reports.latest_search_by_user import STATEMENT, local_statement
+from clickstream_assets.reports.latest_search_by_user import STATEMENT
+from resources.federation import local_statement
 from resources.warehouse import sql_file
 from streaming.domain.tables import LATEST_SEARCH_BY_USER
 
@@ -92,7 +93,7 @@ def test_athena_takes_it_as_it_is(ours: exp.Select) -> None:
 
 
 def test_duckdb_runs_both_halves_of_it_under_the_last_part_of_each_name() -> None:
-    searches, report = local_statement()
+    searches, report = local_statement(sql_file(STATEMENT))
     with duckdb.connect() as connection:
         connection.execute(
             "CREATE TABLE flattened_events AS SELECT '20' AS user_id, 'Search' AS event_name, "
