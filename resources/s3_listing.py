@@ -1,0 +1,168 @@
+"""What lies below the landing prefixes of a bucket, by prefix and hour of the key.
+
+Whoever asks asks often, and listing costs money. So days before yesterday, to which little comes, are remembered on
+disk for an hour; what this platform writes to them itself is seen at once.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from streaming.domain.layout import hour_prefix, parse_hour
+
+REMEMBERED_SECONDS = 3600.0
+_LISTED_AT_ONCE = 8
+_DAY = timedelta(days=1)
+
+Answer = TypeVar("Answer")
+
+
+class Object(NamedTuple):
+    """An object of the bucket; `modified` is in whole seconds since 1970, all that S3 tells."""
+
+    key: str
+    etag: str
+    size: int
+    modified: int
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+
+Day = dict[datetime, list[Object]]
+
+
+class Listing:
+    """The objects of a bucket's landing prefixes; `folder` is for what is remembered."""
+
+    def __init__(self, bucket: str, folder: Path, s3: Any) -> None:
+        self.bucket = bucket
+        self._folder = folder
+        self._s3 = s3
+
+    def hour(self, prefix: str, hour: datetime) -> list[Object]:
+        """The objects whose keys lie in an hour, sorted by key."""
+        return self._day(prefix, hour.astimezone(UTC).date()).get(hour, [])
+
+    def hours(self, prefix: str) -> dict[datetime, list[Object]]:
+        """All objects by the hour that their keys lie in."""
+        days = self._days(prefix)
+        with ThreadPoolExecutor(_LISTED_AT_ONCE) as threads:
+            listed = threads.map(lambda day: self._day(prefix, day), days)
+            return {hour: objects for day in listed for hour, objects in day.items()}
+
+    def folders(self, prefix: str) -> list[str]:
+        """The names of the folders directly below a prefix, sorted."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=f"{prefix}/", Delimiter="/"
+        )
+        found = (each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ()))
+        return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
+
+    def at_once(self) -> "Listing":
+        """The same, to be asked about one moment."""
+        return ListingAtOnce(self.bucket, self._folder, self._s3)
+
+    def forget(self, key: str) -> None:
+        """An object was written: its day is to be listed anew."""
+        hour = parse_hour(key)
+        if hour is not None:
+            prefix = key.partition("/year=")[0]
+            self._file(prefix, hour.date().isoformat()).unlink(missing_ok=True)
+            self._file(prefix, "days").unlink(missing_ok=True)
+
+    def _day(self, prefix: str, day: date) -> Day:
+        file = self._file(prefix, day.isoformat())
+        objects = _remembered(file, list[Object]) if _is_settled(day) else None
+        if objects is None:
+            objects = self._list(_day_folder(prefix, day))
+            if _is_settled(day):
+                _remember(file, objects)
+        by_hour: Day = {}
+        for each in objects:
+            if (hour := parse_hour(each.key)) is not None:
+                by_hour.setdefault(hour, []).append(each)
+        return by_hour
+
+    def _days(self, prefix: str) -> list[date]:
+        """The days with objects, and the last two, which may get some."""
+        file = self._file(prefix, "days")
+        days = _remembered(file, list[date])
+        if days is None:
+            years = [f"{prefix}/{year}" for year in self.folders(prefix) if year.startswith("year=")]
+            months = [f"{year}/{month}" for year in years for month in self.folders(year)]
+            with ThreadPoolExecutor(_LISTED_AT_ONCE) as threads:
+                in_months = threads.map(self.folders, months)
+            found = (f"{month}/{day}" for month, names in zip(months, in_months, strict=True) for day in names)
+            days = [hour.date() for each in found if (hour := parse_hour(f"{each}/hour=00"))]
+            _remember(file, days)
+        today = datetime.now(UTC).date()
+        return sorted({*days, today - _DAY, today})
+
+    def _list(self, folder: str) -> list[Object]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{folder}/")
+        return [_object(each) for page in pages for each in page.get("Contents", ()) if _is_file(each["Key"])]
+
+    def _file(self, prefix: str, name: str) -> Path:
+        return self._folder / prefix / f"{name}.json"
+
+
+class ListingAtOnce(Listing):
+    """The objects as they were when their day was asked for first."""
+
+    def __init__(self, bucket: str, folder: Path, s3: Any) -> None:
+        super().__init__(bucket, folder, s3)
+        self._seen: dict[tuple[str, date], Day] = {}
+        self._seen_folders: dict[str, list[str]] = {}
+
+    def at_once(self) -> Listing:
+        return self
+
+    def folders(self, prefix: str) -> list[str]:
+        if prefix not in self._seen_folders:
+            self._seen_folders[prefix] = super().folders(prefix)
+        return self._seen_folders[prefix]
+
+    def _day(self, prefix: str, day: date) -> Day:
+        if (prefix, day) not in self._seen:
+            self._seen[prefix, day] = super()._day(prefix, day)
+        return self._seen[prefix, day]
+
+
+def _day_folder(prefix: str, day: date) -> str:
+    return hour_prefix(prefix, datetime.combine(day, datetime.min.time(), UTC)).rpartition("/")[0]
+
+
+def _is_settled(day: date) -> bool:
+    return day < datetime.now(UTC).date() - _DAY
+
+
+def _is_file(key: str) -> bool:
+    return key.rpartition("/")[2][:1] not in ("", ".", "_")
+
+
+def _object(listed: Mapping[str, Any]) -> Object:
+    return Object(listed["Key"], listed["ETag"].strip('"'), listed["Size"], int(listed["LastModified"].timestamp()))
+
+
+def _remembered(file: Path, type_: type[Answer]) -> Answer | None:
+    try:
+        if file.stat().st_mtime < time.time() - REMEMBERED_SECONDS:
+            return None
+        return msgspec.json.decode(file.read_bytes(), type=type_)
+    except (FileNotFoundError, msgspec.MsgspecError):  # none yet, or another release's: it is only a memory
+        return None
+
+
+def _remember(file: Path, what: Iterable[Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
+    draft.write_bytes(msgspec.json.encode(what))
+    draft.replace(file)

@@ -1,0 +1,152 @@
+"""Cutting a file that Firehose landed to the rows of one hour of arrival, in the form that delivery lands here."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pybase64
+from isal.igzip import IGzipFile
+
+from streaming.domain.envelope import open_record, raw_line, read_envelope, stamp
+from streaming.domain.timestamps import format_timestamp
+
+_HOUR = timedelta(hours=1)
+_ARRIVAL = "arrival_timestamp"
+_GZIP_MAGIC = b"\x1f\x8b"
+_ROWS = 32_768
+
+
+class Line(NamedTuple):
+    """A line as delivery lands it here, and when its record arrived."""
+
+    arrival: datetime
+    text: bytes
+
+
+class _Stamped(msgspec.Struct):
+    arrival_timestamp: datetime
+
+
+class _Row(msgspec.Struct):
+    record_id: str
+    arrival_timestamp: datetime
+
+
+class _ErrorLine(msgspec.Struct):
+    """A line of an error file of Firehose; format conversion has names of its own for code and message."""
+
+    attemptsMade: int  # noqa: N815
+    arrivalTimestamp: int  # noqa: N815
+    rawData: str  # noqa: N815
+    errorCode: str | None = None  # noqa: N815
+    errorMessage: str | None = None  # noqa: N815
+    lastErrorCode: str | None = None  # noqa: N815
+    lastErrorMessage: str | None = None  # noqa: N815
+
+
+_decode_stamped = msgspec.json.Decoder(_Stamped).decode
+_decode_row = msgspec.json.Decoder(_Row).decode
+_decode_error = msgspec.json.Decoder(_ErrorLine).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def is_within(parquet: Path, hour: datetime) -> bool:
+    """Whether all rows of a Parquet file arrived in an hour."""
+    with pq.ParquetFile(parquet, coerce_int96_timestamp_unit="us") as rows:
+        return all(pc.all(_in(hour, batch)).as_py() is not False for batch in rows.iter_batches(columns=[_ARRIVAL]))
+
+
+def slice_parquet(source: Path, hour: datetime, target: Path) -> None:
+    """Write the rows of a Parquet file that arrived in an hour; some row groups at most are in memory."""
+    with (
+        pq.ParquetFile(source, coerce_int96_timestamp_unit="us") as rows,
+        pq.ParquetWriter(target, rows.schema_arrow, compression="snappy", store_schema=False) as writer,
+    ):
+        for batch in rows.iter_batches(_ROWS):
+            if (kept := batch.filter(_in(hour, batch))).num_rows:
+                writer.write_batch(kept)
+
+
+def slice_lines(source: Path, hour: datetime, target: Path, read: Callable[[bytes], Line]) -> None:
+    """Write the lines of a file, compressed or not, that arrived in an hour."""
+    with target.open("wb") as file, IGzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed:  # type: ignore[no-untyped-call]
+        for line in _lines(source):
+            arrival, text = read(line)
+            if hour <= arrival < hour + _HOUR:
+                packed.write(text)  # type: ignore[no-untyped-call]
+
+
+def raw_reader(begun: datetime) -> Callable[[bytes], Line]:
+    """Reads lines of the raw copy, which has the records as they were on the stream.
+
+    Args:
+        begun: when what bears no stamp is taken to have arrived; the copy does not tell.
+    """
+
+    def read(line: bytes) -> Line:
+        try:
+            stamped = _decode_stamped(line).arrival_timestamp
+            envelope = read_envelope(line, _utc(stamped))
+        except (msgspec.MsgspecError, OverflowError):
+            envelope = None
+        envelope = envelope or open_record(line, begun)
+        return Line(envelope.arrival, raw_line(envelope))
+
+    return read
+
+
+def read_error(line: bytes) -> Line:
+    """Reads a line of an error file: the hour is that of the record in it.
+
+    What format conversion refused is the row that enrichment made of the record, not the record; it travels on as the
+    event of an envelope with the record's identity.
+    """
+    error = _decode_error(line)
+    data = pybase64.b64decode(error.rawData)
+    taken = datetime.fromtimestamp(error.arrivalTimestamp / 1000, UTC)
+    envelope = read_envelope(data, taken)
+    if envelope is None and error.lastErrorCode is not None:
+        data = _as_record(data) or data
+    told = {
+        "attemptsMade": error.attemptsMade,
+        "arrivalTimestamp": error.arrivalTimestamp,
+        "errorCode": error.errorCode or error.lastErrorCode or "",
+        "errorMessage": error.errorMessage or error.lastErrorMessage or "",
+        "rawData": pybase64.b64encode_as_string(data),
+    }
+    arrival = envelope.arrival if envelope else open_record(data, taken).arrival
+    return Line(arrival, _encode(told) + b"\n")
+
+
+def _as_record(row: bytes) -> bytes | None:
+    try:
+        found = _decode_row(row)
+    except msgspec.MsgspecError:
+        return None
+    return stamp(row.strip(), found.record_id, format_timestamp(_utc(found.arrival_timestamp)), None)
+
+
+def _in(hour: datetime, batch: pa.RecordBatch) -> pa.BooleanArray:
+    arrived = batch[_ARRIVAL].cast(pa.timestamp("us"))
+    start = pa.scalar(hour.astimezone(UTC).replace(tzinfo=None), pa.timestamp("us"))
+    end = pa.scalar((hour + _HOUR).astimezone(UTC).replace(tzinfo=None), pa.timestamp("us"))
+    return pc.and_(pc.greater_equal(arrived, start), pc.less(arrived, end))
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as plain:
+        if plain.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC:
+            plain.seek(0)
+            yield from IGzipFile(fileobj=plain)  # type: ignore[no-untyped-call]
+        else:
+            plain.seek(0)
+            yield from plain
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
