@@ -7,18 +7,17 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from itertools import count
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import pymysql
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from streaming.domain.stack import Stack
-from streaming.edges.event_stream import EVENTS, HIGH_INTENT
 from streaming.edges.users_db import migrate
 from streaming.runtime import servers
 from streaming.runtime.supervisor import Supervisor
+from tests.aws_account import account, create_streams
+from tests.aws_standins.athena import Athena
 from tests.aws_standins.redshift import RedshiftData
 from tests.webhook_server import WebhookServer
 
@@ -108,38 +107,14 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     It has no buckets, streams or databases; the region is us-east-1.
     """
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    environment = {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    urlopen(Request(f"{address}/moto-api/reset", method="POST"), timeout=10).close()
-    yield address
-    server.stop()
+    with account(monkeypatch) as address:
+        yield address
 
 
 @pytest.fixture
 def kinesis(aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """That account with the streams of the stack `clickstream`, four shards each, which behave as the service's do."""
-    import boto3
-
-    from tests.kinesis_service import be_the_service
-
-    be_the_service(monkeypatch)
-    client = boto3.client("kinesis")
-    for name in (EVENTS, HIGH_INTENT):
-        client.create_stream(StreamName=Stack("clickstream").part(name.replace("_", "-")), ShardCount=4)
+    create_streams(monkeypatch)
     return aws
 
 
@@ -148,4 +123,12 @@ def redshift_data(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Redshif
     """Redshift Serverless of the stack `clickstream`, over that account's catalog and S3, where clients look."""
     with RedshiftData() as service:
         monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_DATA", service.address)
+        yield service
+
+
+@pytest.fixture
+def athena(aws: str, cache_redis_url: str, mysql_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Athena]:
+    """Athena of the stack `clickstream`, over that account's catalog and S3, Redis and MySQL, where clients look."""
+    with Athena(cache_redis_url, mysql_url) as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ATHENA", service.address)
         yield service
