@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,9 +20,10 @@ import redis
 from commands.status import records_behind
 from streaming.domain.envelope import new_record_ids, open_record, stamp
 from streaming.domain.timestamps import format_timestamp
-from streaming.edges.event_stream import EVENTS, StreamUnavailable
+from streaming.edges.event_stream import EVENTS, Checkpoint, StreamUnavailable
 from streaming.edges.redis_stream import RedisEventStream
 from streaming.edges.streams import open_event_stream
+from streaming.runtime.health.report import CONSUMERS
 from streaming.runtime.supervisor import running_system
 from streaming.settings import ROOT, Settings, load_settings
 
@@ -257,8 +259,10 @@ class Platform:
         self.wait_ready(*self._services)
 
     def wait_delivered(self, seconds: float = START_SECONDS) -> None:
-        """Wait until every consumer has done what is on the stream."""
-        self.wait(self._nothing_behind, seconds)
+        """Wait until every consumer has done what is on the stream now."""
+        now = datetime.now(UTC)
+        on_kinesis = self.settings.stream == "kinesis"
+        self.wait(partial(self._all_past, now) if on_kinesis else self._nothing_behind, seconds)
 
     def behind(self, consumer: str, key: str | None = None) -> int:
         """How many records of the events' stream a consumer has before it; with a key, in that key's shard."""
@@ -296,6 +300,19 @@ class Platform:
     def log(self) -> str:
         """What the platform told the person who started it."""
         return self.home.with_suffix(".log").read_text()
+
+    def checkpoints(self, stream_name: str, consumer: str) -> list[Checkpoint]:
+        """How far a consumer is in each shard of a stream."""
+        with closing(open_event_stream(self.settings, stream_name)) as stream:
+            return list(stream.checkpoints(consumer).values())
+
+    def _all_past(self, moment: datetime) -> bool:
+        time.sleep(0.5)  # a stream that does not count is asked over HTTP
+        try:
+            found = [each for consumer in CONSUMERS for each in self.checkpoints(*consumer)]
+        except StreamUnavailable:
+            return False
+        return all(each.caught_up_to is not None and each.caught_up_to > moment for each in found)
 
     def _nothing_behind(self) -> bool:
         try:
