@@ -1,0 +1,245 @@
+"""The streaming half of the template, deployed to an emulator of AWS, and each of its functions called there.
+
+With real Redis and MariaDB. What the emulator does not do as AWS does it (Firehose's buffers, the retries of event
+source mappings, permissions, networks) is not looked at.
+"""
+
+import base64
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import boto3
+import pytest
+import redis
+
+from commands.environments import ensure_environment
+from commands.package import build_lambda
+from streaming.edges.users_db import migrate
+from streaming.runtime.servers import free_port
+from streaming.settings import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+EVENTS = ROOT / "tests" / "events"
+LAKE, ARTIFACTS = "clickstream-lake", "artifacts"
+STREAMING_ROLES = ("enrichment", "last-access", "high-intent", "keep-failed", "data-update", "scale-shards")
+
+Invoke = Callable[[str, str], Any]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
+    """A running emulator: makes clients of its services."""
+    home, port = tmp_path_factory.mktemp("emulator"), free_port()
+    program = ensure_environment("ministack", print) / "bin" / "ministack"
+    environment = {
+        "PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port),
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+    }  # fmt: skip
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program],
+            env=environment,
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait(
+            lambda: process.poll() is None and _answers(f"{address}/_ministack/health"),
+            60,
+            f"the emulator does not answer, see {home}/log",
+        )
+        account = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        yield lambda service: boto3.session.Session(**account).client(service, endpoint_url=address)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def stack(
+    session: Callable[[str], Any], servers_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> set[tuple[str, str]]:
+    """The deployed stack, with 1000 customers in MariaDB: kind and name of each of its resources."""
+    mysql_url = f"{servers_environment['MYSQL_URL'].rpartition('/')[0]}/emulated"
+    migrate(mysql_url)
+    secrets = {"RedisSecret": servers_environment["CACHE_REDIS_URL"], "MysqlSecret": mysql_url}
+    arns = {
+        name: session("secretsmanager").create_secret(Name=name, SecretString=value)["ARN"]
+        for name, value in secrets.items()
+    }
+    for bucket in (LAKE, ARTIFACTS):
+        session("s3").create_bucket(Bucket=bucket)
+    folder = tmp_path_factory.mktemp("zips")
+    for role in STREAMING_ROLES:
+        session("s3").upload_file(str(build_lambda(role, folder).file), ARTIFACTS, f"{role}.zip")
+    template = (ROOT / "infra" / "streaming.yaml").read_text().replace("../.build/", f"s3://{ARTIFACTS}/")
+    template = re.sub(r"  EventsBusyAlarm:\n(?:    .*\n)+", "", template)  # the emulator has no metric math
+    values = arns | {
+        "StackName": "clickstream", "StreamMode": "PROVISIONED", "Shards": "2", "MinShards": "1", "MaxShards": "32",
+        "StreamRetentionHours": "48", "StartDay": "2025-01-01", "TrustPayloadIp": "false",
+        "DeliveryTransformMegabytes": "1", "ParallelizationFactor": "1", "LastAccessBatch": "10",
+        "CacheConnections": "0", "IpinfoTokenSecret": "", "GeoipLayer": "", "LogRetentionDays": "30",
+        "AlarmTopic": session("sns").create_topic(Name="clickstream-alarms")["TopicArn"],
+        "KeyArn": session("kms").create_key()["KeyMetadata"]["Arn"],
+        "LakeBucket": LAKE, "Database": "clickstream", "SubnetIds": "subnet-1,subnet-2", "SecurityGroup": "sg-1",
+    }  # fmt: skip
+    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
+    cloudformation = session("cloudformation")
+    cloudformation.create_stack(
+        StackName="streaming",
+        TemplateBody=template,
+        Parameters=parameters,
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    _wait(lambda: not _status(cloudformation).endswith("_IN_PROGRESS"), 60, "the stack is not done")
+    events = cloudformation.describe_stack_events(StackName="streaming")["StackEvents"]
+    failed = [
+        f"{each['LogicalResourceId']}: {each.get('ResourceStatusReason')}"
+        for each in events
+        if each["ResourceStatus"] == "CREATE_FAILED"
+    ]
+    assert _status(cloudformation) == "CREATE_COMPLETE", failed
+    resources = cloudformation.describe_stack_resources(StackName="streaming")["StackResources"]
+    return {(each["ResourceType"], each["PhysicalResourceId"]) for each in resources}
+
+
+@pytest.fixture
+def invoke(session: Callable[[str], Any], stack: set[tuple[str, str]]) -> Invoke:
+    """Call a function by its role with a recorded event; what it answers."""
+
+    def call(role: str, event: str) -> Any:
+        answer = session("lambda").invoke(
+            FunctionName=f"clickstream-{role}", Payload=(EVENTS / f"{event}.json").read_bytes()
+        )
+        payload = json.load(answer["Payload"])
+        assert "FunctionError" not in answer, payload
+        return payload
+
+    return call
+
+
+def test_the_stack_has_every_part_by_its_name(stack: set[tuple[str, str]]) -> None:
+    for kind, roles in {
+        "AWS::Lambda::Function": STREAMING_ROLES,
+        "AWS::Kinesis::Stream": ("events", "high-intent"),
+        "AWS::KinesisFirehose::DeliveryStream": ("events", "high-intent"),
+    }.items():
+        assert {name for each, name in stack if each == kind} == {f"clickstream-{role}" for role in roles}
+
+
+def test_mappings_read_from_the_oldest_record_and_report_failures(
+    session: Callable[[str], Any], stack: set[tuple[str, str]]
+) -> None:
+    mappings = session("lambda").list_event_source_mappings()["EventSourceMappings"]
+    assert {each["FunctionArn"].rpartition(":")[2] for each in mappings} == {
+        "clickstream-last-access",
+        "clickstream-high-intent",
+    }
+    for mapping in mappings:
+        assert mapping["StartingPosition"] == "TRIM_HORIZON"
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["BisectBatchOnFunctionError"]
+        assert mapping["MaximumRetryAttempts"] == 10
+        assert mapping["DestinationConfig"]["OnFailure"]["Destination"] == f"arn:aws:s3:::{LAKE}"
+
+
+def test_names_reach_the_cache(invoke: Invoke, cache_redis_url: str) -> None:
+    # when
+    first, again = invoke("data-update", "schedule"), invoke("data-update", "schedule_full")
+    signed_up = invoke("data-update", "sign_up")
+    # then
+    assert first["updated"] == again["updated"] == 1000
+    assert signed_up == {"updated": 1}
+    with redis.Redis.from_url(cache_redis_url) as cache:
+        assert cache.hget("user:20", "name") == b"Semyon Ryan"
+
+
+@pytest.mark.parametrize(("event", "good"), [("firehose", [0, 1, 4]), ("firehose_kpl", [0, 1, 2, 3])])
+def test_events_are_enriched(invoke: Invoke, cache_redis_url: str, event: str, good: list[int]) -> None:
+    # given
+    invoke("data-update", "schedule")
+    # when
+    answers = invoke("enrichment", event)["records"]
+    # then
+    sent = json.loads((EVENTS / f"{event}.json").read_text())["records"]
+    assert [answer["recordId"] for answer in answers] == [record["recordId"] for record in sent]
+    assert [place for place, answer in enumerate(answers) if answer["result"] == "Ok"] == good
+    row = json.loads(base64.b64decode(answers[0]["data"]))
+    assert (row["user_id"], row["name"]) == ("20", "Semyon Ryan")
+
+
+def test_last_access_is_kept(invoke: Invoke, cache_redis_url: str) -> None:
+    # when
+    answers = [invoke("last-access", event) for event in ("kinesis", "kinesis_kpl", "kinesis")]
+    # then
+    assert answers == [{"batchItemFailures": []}] * 3
+    with redis.Redis.from_url(cache_redis_url) as cache:
+        assert cache.hget("user:20", "last_access") == b"2026-11-23T04:15:00.125000Z"
+        assert cache.exists("user:23")
+
+
+def test_views_of_high_intent_go_on_their_stream(invoke: Invoke, session: Callable[[str], Any]) -> None:
+    # when
+    answer = invoke("high-intent", "kinesis")
+    # then
+    assert answer == {"batchItemFailures": []}
+    kinesis, stream = session("kinesis"), "clickstream-high-intent"
+    (shard,) = kinesis.list_shards(StreamName=stream)["Shards"]
+    start = kinesis.get_shard_iterator(StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+        "ShardIterator"
+    ]
+    rows = [json.loads(record["Data"]) for record in kinesis.get_records(ShardIterator=start)["Records"]]
+    assert [(row["user_id"], row["percent_viewed"]) for row in rows] == [("20", "87.00")]
+
+
+def test_a_batch_that_was_given_up_is_kept_for_replay(invoke: Invoke, session: Callable[[str], Any]) -> None:
+    # given
+    key = json.loads((EVENTS / "object_created.json").read_text())["detail"]["object"]["key"]
+    session("s3").put_object(Bucket=LAKE, Key=key, Body=(EVENTS / "given_up_batch.json").read_bytes())
+    # when
+    (path,) = invoke("keep-failed", "object_created")["files"]
+    # then
+    data = gzip.decompress(session("s3").get_object(Bucket=LAKE, Key=path)["Body"].read())
+    assert len(data.splitlines()) == 2
+
+
+def test_the_scaler_looks_at_the_stream(invoke: Invoke) -> None:
+    assert invoke("scale-shards", "alarm") == {"shards": 2, "target": 2}
+    assert invoke("scale-shards", "schedule") == {"shards": 2, "target": 2}
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=2) as answer:
+            return answer.status == 200
+    except (URLError, OSError):
+        return False
+
+
+def _status(cloudformation: Any) -> str:
+    return cloudformation.describe_stacks(StackName="streaming")["Stacks"][0]["StackStatus"]
+
+
+def _wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
