@@ -1,6 +1,7 @@
 """The definitions that Dagster loads. Nothing is read before it asks for them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -23,11 +24,16 @@ from clickstream_assets.partitions import Partitions
 from clickstream_assets.reports.assets import latest_search_by_user, one_row_per_user_who_searched
 from clickstream_assets.schedules import SCHEDULES
 from clickstream_assets.sensors import sensors
+from resources.athena import athena_federation
 from resources.catalog import DuckDBCatalogResource
 from resources.event_stream import RedisDeliveryResource
 from resources.federation import duckdb_federation
+from resources.firehose import FirehoseDeliveryResource
+from resources.glue_catalog import GlueCatalogResource
 from resources.lake import LocalLakeResource
 from resources.look_ups import EnrichmentSourcesResource
+from resources.redshift import RedshiftWarehouseResource
+from resources.s3_lake import S3LakeResource
 from resources.user_cache import RedisUserCacheResource
 from resources.users_db import MySqlUsersDbResource
 from resources.warehouse import DuckDBWarehouseResource
@@ -65,9 +71,22 @@ def build_definitions(
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=[*sensors(partitions), rebuild_dashboard, alert_sensor(settings), fail_dead_runs],
-        resources=local_resources(settings) | dict(resource_overrides or {}),
+        resources=resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )
+
+
+def resources(settings: Settings) -> dict[str, Any]:
+    """The edges of the deployment that the settings are of, by role."""
+    return aws_resources(settings) if settings.deployment == "aws" else local_resources(settings)
+
+
+@contextmanager
+def opened_edges(settings: Settings, *roles: str) -> Iterator[Any]:
+    """Some edges, by role, for who works on them without a run."""
+    edges = resources(settings)
+    with dg.build_resources({role: edges[role] for role in roles}) as some:
+        yield some
 
 
 def local_resources(settings: Settings) -> dict[str, Any]:
@@ -80,8 +99,38 @@ def local_resources(settings: Settings) -> dict[str, Any]:
         ),
         "catalog_database": DuckDBCatalogResource(file=str(settings.home / "catalog.duckdb"), root=root),
         "federation": duckdb_federation,
+        "delivery": RedisDeliveryResource(),
+        **_shared_resources(),
+    }
+
+
+def aws_resources(settings: Settings) -> dict[str, Any]:
+    """The edges of the deployment on AWS, by role: of a stack of the template in `infra/`."""
+    stack, bucket = settings.stack.name, settings.lake_bucket
+    return {
+        "lake": S3LakeResource(
+            bucket=bucket,
+            database=settings.stack.database,
+            folder=str(settings.lake),
+            copies_bytes=settings.lake_copies_bytes,
+        ),
+        "warehouse": RedshiftWarehouseResource(
+            stack=stack,
+            statement_timeout_seconds=settings.statement_timeout_seconds,
+            memory_limit_bytes=settings.memory_limit_bytes,
+            temp_directory=str(settings.home / "duckdb"),
+        ),
+        "catalog_database": GlueCatalogResource(stack=stack, bucket=bucket),
+        "federation": athena_federation(settings.stack, settings.statement_timeout_seconds),
+        "delivery": FirehoseDeliveryResource(stack=stack),
+        **_shared_resources(),
+    }
+
+
+def _shared_resources() -> dict[str, Any]:
+    """The edges that are one class in both deployments, and find their servers by the settings."""
+    return {
         "users_db": MySqlUsersDbResource(),
         "user_cache": RedisUserCacheResource(),
-        "delivery": RedisDeliveryResource(),
         "look_ups": EnrichmentSourcesResource(),
     }

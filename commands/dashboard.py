@@ -8,7 +8,7 @@ import duckdb
 
 from clickstream_assets.dashboard.data import NoDataError, opened
 from clickstream_assets.dashboard.web_page import render
-from resources.lake import DirectoryLake
+from clickstream_assets.definitions import opened_edges
 from streaming.settings import load_settings
 
 
@@ -30,13 +30,17 @@ def dashboard(output: Path, show: bool) -> None:
         raise click.UsageError(f"--output: there is no folder {output.parent}")
     settings = load_settings()
     try:
-        if not settings.lake.is_dir():
+        if settings.deployment == "local" and not settings.lake.is_dir():
             raise NoDataError
-        with opened(DirectoryLake(settings.lake), settings.memory_limit_bytes) as connection:
+        with (
+            opened_edges(settings, "lake") as edges,
+            opened(edges.lake, settings.memory_limit_bytes) as connection,
+        ):
             page = render(connection)
     except NoDataError:
+        place = settings.lake_bucket if settings.deployment == "aws" else settings.lake
         raise click.ClickException(
-            f"there are no events in the tables of {settings.lake} yet; ./run demo makes some, and ./run materialize "
+            f"there are no events in the tables of {place} yet; ./run demo makes some, and ./run materialize "
             "brings the tables up to date"
         ) from None
     except duckdb.Error as error:

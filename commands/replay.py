@@ -17,13 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from clickstream_assets.catch_up import RunsFailedError, catch_up
-from clickstream_assets.definitions import build_definitions
+from clickstream_assets.definitions import build_definitions, opened_edges
 from clickstream_assets.failed import replay as core
 from clickstream_assets.failed.job import replay_failed_events
 from clickstream_assets.partitions import hour_key
 from commands.cli import say
 from commands.platform import dagster_environment, running_settings
-from resources.lake import DirectoryLake
 from streaming.domain.failures import FailureType
 from streaming.domain.layout import hour_of
 from streaming.settings import Settings
@@ -124,7 +123,8 @@ def replay(
 
 
 def _expect_stages(stages: tuple[str, ...], settings: Settings) -> None:
-    known = {prefix.rpartition("/")[2] for prefix in DirectoryLake(settings.lake).failed_prefixes()}
+    with opened_edges(settings, "lake") as edges:
+        known = {prefix.rpartition("/")[2] for prefix in edges.lake.failed_prefixes()}
     if unknown := set(stages) - known:
         having = f"there are failures of {', '.join(sorted(known))}" if known else "nothing ever failed"
         raise click.BadParameter(f"no failures of {', '.join(sorted(unknown))}; {having}", param_hint="--stage")

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,12 @@ from rich.table import Table
 from clickstream_assets import pending
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
+from clickstream_assets.definitions import opened_edges
 from resources.catalog import DuckDBCatalog
-from resources.lake import DirectoryLake
+from resources.glue_tables import LANDING
+from resources.lake import DirectoryLake, Lake
 from resources.warehouse import duckdb_limits, quoted, sql_file
+from streaming.domain.layout import hour_prefix
 from streaming.settings import SettingError, load_settings, make_home
 
 # Statements under sql/verify, which must find nothing, and the promise that each holds the tables to.
@@ -65,17 +69,22 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
     brings it up to date.
     """
     settings = load_settings()
-    lake = DirectoryLake(settings.lake)
-    if not lake.root.is_dir():
-        raise SettingError(f"there is no lake at {lake.root}; CLICKSTREAM_HOME or CLICKSTREAM_LAKE says where it is")
+    if settings.deployment == "local" and not settings.lake.is_dir():
+        raise SettingError(
+            f"there is no lake at {settings.lake}; CLICKSTREAM_HOME or CLICKSTREAM_LAKE says where it is"
+        )
     make_home(settings.home)
-    behind = Behind([], []) if with_open else Behind(pending.event_hours(lake), list(pending.days(lake)))
-    catalog = DuckDBCatalog(settings.home / "catalog.duckdb", lake)
-    catalog.refresh(CATALOGUED, ROLLED_UP)
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
-    with duckdb.connect(catalog.file, read_only=True, config=limits) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        verdicts = list(check_promises(connection, behind, with_open, acknowledged))
+    with opened_edges(settings, "lake") as edges, edges.lake.scratch() as scratch, _fetched(edges.lake) as tables:
+        lake: Lake = edges.lake
+        behind = Behind([], []) if with_open else Behind(pending.event_hours(lake), list(pending.days(lake)))
+        # Beside the catalog lies what crawls found, which tells how odd files are to be read.
+        folder = settings.home if tables is lake else scratch
+        catalog = DuckDBCatalog(folder / "catalog.duckdb", tables)
+        catalog.refresh(CATALOGUED, ROLLED_UP)
+        with duckdb.connect(catalog.file, read_only=True, config=limits) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            verdicts = list(check_promises(connection, behind, with_open, acknowledged))
     if any(behind):
         hours, days = len(behind.event_hours), len(behind.days)
         click.echo(f"not judged: {hours} hours and {days} days of event time that ./run materialize is to do", err=True)
@@ -85,6 +94,19 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
         _show(verdicts)
     if any(verdict.broken for verdict in verdicts):
         sys.exit(1)
+
+
+@contextmanager
+def _fetched(lake: Lake) -> Iterator[DirectoryLake]:
+    """All tables in a directory of this machine, which must have room for them where the lake is elsewhere."""
+    published = [table for table in CATALOGUED if table not in LANDING]
+    with lake.mirrored(published) as tables:
+        if tables is not lake:
+            for table in LANDING:
+                for hour in lake.landed_hours(table.prefix):
+                    for file in lake.list_hour(table.prefix, hour):
+                        tables.publish(f"{hour_prefix(table.prefix, hour)}/{file.name}", Path(file).read_bytes())
+        yield tables
 
 
 def check_promises(

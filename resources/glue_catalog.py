@@ -91,7 +91,8 @@ class GlueCatalog:
         if known is None:
             self._glue.create_table(DatabaseName=self.database, TableInput=wanted)
         elif not _holds(known, wanted):
-            self._glue.update_table(DatabaseName=self.database, TableInput=wanted)
+            version = {"VersionId": known["VersionId"]} if "VersionId" in known else {}  # publishing may update it too
+            self._glue.update_table(DatabaseName=self.database, TableInput=wanted, SkipArchive=True, **version)
             return True
         return False
 

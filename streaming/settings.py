@@ -41,6 +41,7 @@ class Settings:
     home: Path
     lake: Path
     lake_bucket: str
+    lake_copies_bytes: int
     start: datetime
     stream: str
     engines: Mapping[str, str]
@@ -123,6 +124,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         home=home,
         lake=_path(text("CLICKSTREAM_LAKE", str(home / "lake"))),
         lake_bucket=text("CLICKSTREAM_LAKE_BUCKET", ""),
+        lake_copies_bytes=int(number("CLICKSTREAM_LAKE_COPIES_BYTES", 10_000_000_000, 1)),
         start=_start(text("CLICKSTREAM_START", "")),
         stream=_one_of("CLICKSTREAM_STREAM", text("CLICKSTREAM_STREAM", native_stream), ("redis", "kinesis")),
         engines=_engines(text("CLICKSTREAM_ENGINES", "")),
