@@ -38,7 +38,7 @@ class _Row(msgspec.Struct):
 
 
 class _ErrorLine(msgspec.Struct):
-    """A line of an error file of Firehose; format conversion has names of its own for code and message."""
+    """A line of an error file of Firehose; format conversion has names of its own for code and message, two of each."""
 
     attemptsMade: int  # noqa: N815
     arrivalTimestamp: int  # noqa: N815
@@ -47,6 +47,8 @@ class _ErrorLine(msgspec.Struct):
     errorMessage: str | None = None  # noqa: N815
     lastErrorCode: str | None = None  # noqa: N815
     lastErrorMessage: str | None = None  # noqa: N815
+    ErrorCode: str | None = None
+    ErrorMessage: str | None = None
 
 
 _decode_stamped = msgspec.json.Decoder(_Stamped).decode
@@ -110,13 +112,13 @@ def read_error(line: bytes) -> Line:
     data = pybase64.b64decode(error.rawData)
     taken = datetime.fromtimestamp(error.arrivalTimestamp / 1000, UTC)
     envelope = read_envelope(data, taken)
-    if envelope is None and error.lastErrorCode is not None:
+    if envelope is None and error.errorCode is None:
         data = _as_record(data) or data
     told = {
         "attemptsMade": error.attemptsMade,
         "arrivalTimestamp": error.arrivalTimestamp,
-        "errorCode": error.errorCode or error.lastErrorCode or "",
-        "errorMessage": error.errorMessage or error.lastErrorMessage or "",
+        "errorCode": error.errorCode or error.lastErrorCode or error.ErrorCode or "",
+        "errorMessage": error.errorMessage or error.lastErrorMessage or error.ErrorMessage or "",
         "rawData": pybase64.b64encode_as_string(data),
     }
     arrival = envelope.arrival if envelope else open_record(data, taken).arrival
