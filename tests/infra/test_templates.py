@@ -1,0 +1,281 @@
+"""The templates hold together, keep to CloudFormation's limits, and name what the code asks for."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import sqlglot
+
+from clickstream_assets.catalog import CATALOGUED
+from commands.environments import ensure_environment
+from commands.package import lambda_roles
+from resources.athena import in_stack
+from resources.glue_crawlers import CRAWLERS
+from streaming.domain.stack import Stack
+from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS
+from streaming.settings import ROOT
+from tests.infra.templates import INFRA, NESTED, ROOT_TEMPLATE, files, found, load, names, resources, text_of
+
+STACK = Stack("shop-dev")
+NAMES = {
+    "AWS::Athena::DataCatalog": "Name",
+    "AWS::Athena::WorkGroup": "Name",
+    "AWS::Glue::Classifier": "JsonClassifier",
+    "AWS::Glue::Crawler": "Name",
+    "AWS::Glue::Job": "Name",
+    "AWS::Kinesis::Stream": "Name",
+    "AWS::KinesisFirehose::DeliveryStream": "DeliveryStreamName",
+    "AWS::RedshiftServerless::Namespace": "NamespaceName",
+    "AWS::RedshiftServerless::Workgroup": "WorkgroupName",
+    "AWS::Serverless::Function": "FunctionName",
+}
+
+
+def named(type_: str) -> set[str]:
+    """What the resources of a type are called in stack `shop-dev`."""
+    called = (resource["Properties"][NAMES[type_]] for _, _, resource in resources(type_))
+    texts = (text_of(each["Name"] if type_ == "AWS::Glue::Classifier" else each) for each in called)
+    return {text.replace("${StackName}", STACK.name) for text in texts}
+
+
+def parts(roles: Iterable[str]) -> set[str]:
+    return set(map(STACK.part, roles))
+
+
+# ---- how templates hold together ----
+
+
+def test_every_template_is_nested_once() -> None:
+    assert sorted(names()) == sorted(files())
+
+
+@pytest.mark.parametrize("name", names())
+def test_nested_stacks_are_given_what_they_ask_for(name: str) -> None:
+    for logical, resource in load(name)["Resources"].items():
+        if resource["Type"] == NESTED:
+            asked = load(resource["Properties"]["TemplateURL"])["Parameters"]
+            given = resource["Properties"]["Parameters"].keys()
+            assert given <= asked.keys(), logical
+            assert {each for each, declared in asked.items() if "Default" not in declared} <= given, logical
+
+
+@pytest.mark.parametrize("name", names())
+def test_outputs_that_are_used_are_there(name: str) -> None:
+    template = load(name)
+    nested = {key: each for key, each in template["Resources"].items() if each["Type"] == NESTED}
+    for logical, attribute in found(template, "Fn::GetAtt"):
+        if logical in nested:
+            outputs = load(nested[logical]["Properties"]["TemplateURL"])["Outputs"]
+            assert attribute.removeprefix("Outputs.") in outputs, f"{logical}.{attribute}"
+
+
+def test_what_is_there_under_a_condition_is_used_under_one() -> None:
+    root = load(ROOT_TEMPLATE)
+    for logical, output in root["Outputs"].items():
+        for nested, attribute in found(output, "Fn::GetAtt"):
+            outputs = load(root["Resources"][nested]["Properties"]["TemplateURL"])["Outputs"]
+            inner = outputs[attribute.removeprefix("Outputs.")]
+            assert ("Condition" in inner) == ("Condition" in output), logical
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_parameter_is_used(name: str) -> None:
+    text = (INFRA / name).read_text()
+    unused = [each for each in load(name)["Parameters"] if len(re.findall(rf"\b{each}\b", text)) < 2]
+    assert unused == []
+
+
+@pytest.mark.parametrize("name", names())
+def test_templates_keep_to_the_limits(name: str) -> None:
+    template = load(name)
+    assert (INFRA / name).stat().st_size <= 1_000_000
+    assert len(template["Resources"]) <= 500
+    assert len(template.get("Parameters", {})) <= 200
+    assert len(template.get("Outputs", {})) <= 200
+    assert len(template["Description"].encode()) <= 1024
+    longest = {"AWS::IAM::ManagedPolicy": 6144, "AWS::IAM::Role": 10_240}
+    for logical, resource in template["Resources"].items():
+        policies = list(found(resource, "PolicyDocument"))
+        if resource["Type"] in longest:
+            assert len(rendered(policies)) <= longest[resource["Type"]], logical
+
+
+def rendered(value: Any) -> str:
+    """About what becomes of policies, filled in with names as long as they get."""
+    text = json.dumps(value, separators=(",", ":"))
+    return re.sub(r'\$\{[^}]*\}|\{"(?:Ref|Fn::GetAtt)"[^}]*\}', "x" * 40, text)
+
+
+def test_every_root_parameter_is_described_and_grouped() -> None:
+    root = load(ROOT_TEMPLATE)
+    groups = root["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(root["Parameters"])
+    assert all(each["Description"].endswith((".", "region.")) for each in root["Parameters"].values())
+
+
+# ---- what they call things ----
+
+
+def test_the_code_finds_what_it_names() -> None:
+    assert named("AWS::Kinesis::Stream") == parts(["events", "high-intent"])
+    assert named("AWS::KinesisFirehose::DeliveryStream") == parts(["events", "high-intent"])
+    assert named("AWS::Glue::Crawler") == parts(CRAWLERS)
+    assert named("AWS::Glue::Classifier") == parts(["events"])
+    assert named("AWS::Athena::DataCatalog") == parts(["redis", "mysql"])
+    assert {STACK.name} == named("AWS::Athena::WorkGroup") == named("AWS::RedshiftServerless::Workgroup")
+    assert named("AWS::RedshiftServerless::Namespace") == {STACK.name}
+
+
+def test_every_spark_job_is_a_job_of_glue() -> None:
+    scripts = {path for path in (ROOT / "streaming" / "jobs").glob("*.py") if "def main(" in path.read_text()}
+    assert named("AWS::Glue::Job") == parts(path.stem for path in scripts)
+    located = {each["Properties"]["Command"]["ScriptLocation"] for _, _, each in resources("AWS::Glue::Job")}
+    assert {(INFRA / each).resolve() for each in located} == scripts
+
+
+def test_every_literal_name_stands_in_the_templates() -> None:
+    folders = ("streaming", "resources", "commands", "clickstream_assets")
+    code = [path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    literal = {name for text in code for name in re.findall(r'\.part\(\s*"([^"]+)"', text)}
+    assert literal
+    assert parts(literal) <= {name for type_ in NAMES for name in named(type_)}
+
+
+def test_every_handler_is_a_function_with_a_role_and_a_log_of_its_own() -> None:
+    roles, functions, logs = lambda_roles(), set(), []
+    for _, logical, function in resources("AWS::Serverless::Function"):
+        properties = function["Properties"]
+        role = text_of(properties["FunctionName"]).removeprefix("${StackName}-")
+        functions.add(role)
+        assert properties["CodeUri"] == f"../.build/{role}.zip", logical
+        assert properties["Handler"] == f"{roles[role]}.lambda_handler", logical
+        assert properties["Role"] == {"Fn::GetAtt": [f"{logical}Role", "Arn"]}, logical
+        logs.append(text_of(properties["LoggingConfig"]["LogGroup"]))
+    assert functions == roles.keys()
+    assert len(set(logs)) == len(logs)
+
+
+def test_the_database_of_the_lake_is_called_as_the_code_calls_it() -> None:
+    ((_, _, database),) = (each for each in resources("AWS::Glue::Database") if each[1] == "Database")
+    name = database["Properties"]["DatabaseInput"]["Name"]
+    assert name == {"Fn::Join": ["_", {"Fn::Split": ["-", {"Ref": "StackName"}]}]}
+    assert STACK.database == "_".join(STACK.name.split("-"))
+
+
+def test_the_federated_query_is_the_one_that_is_run() -> None:
+
+    (query,) = (
+        each["Properties"]["QueryString"]["Fn::Sub"]
+        for _, _, each in resources("AWS::Athena::NamedQuery")
+        if isinstance(each["Properties"]["QueryString"], dict)
+    )
+    own = query.replace("${StackName}", STACK.name).replace("${Database}", STACK.database)
+    statement = (ROOT / "sql" / "athena" / "latest_search_by_user.sql").read_text()
+    asked, run = (sqlglot.parse_one(each, read="athena") for each in (own, statement))
+    assert asked.sql(comments=False) == sqlglot.parse_one(in_stack(run, STACK), read="athena").sql(comments=False)
+
+
+# ---- what they are like ----
+
+
+def test_logs_are_kept_for_a_time_and_encrypted() -> None:
+    groups = list(resources("AWS::Logs::LogGroup"))
+    assert len(groups) > 5
+    for _, logical, group in groups:
+        assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, logical
+        assert "KmsKeyId" in group["Properties"], logical
+
+
+def test_the_lake_is_private_versioned_encrypted_and_outlives_its_stack() -> None:
+    for _, _, bucket in resources("AWS::S3::Bucket"):
+        properties = bucket["Properties"]
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+        assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert next(found(properties, "SSEAlgorithm")) == "aws:kms"
+        assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    (policy,) = (each for _, _, each in resources("AWS::S3::BucketPolicy"))
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_stores_take_tls_alone_and_forget_nothing() -> None:
+    store = {logical: each["Properties"] for name, logical, each in resources() if name == "stores.yaml"}
+    assert store["Redis"]["TransitEncryptionMode"] == "required"
+    assert store["RedisParameters"]["Properties"] == {"maxmemory-policy": "noeviction"}
+    assert store["MysqlParameters"]["Parameters"]["require_secure_transport"] == "ON"
+    for kind in ("AWS::ElastiCache::ReplicationGroup", "AWS::RDS::DBCluster"):
+        ((_, _, resource),) = resources(kind)
+        assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Snapshot"
+
+
+def test_no_port_is_open_to_the_world() -> None:
+    groups = list(resources("AWS::EC2::SecurityGroup"))
+    assert groups
+    for _, logical, group in groups:
+        for rule in group["Properties"].get("SecurityGroupIngress", []):
+            assert text_of(rule.get("CidrIp", "")) in ("", "${VpcCidr}"), logical
+
+
+def test_dagster_may_write_the_tables_that_it_writes() -> None:
+    ((_, _, policy),) = (each for each in resources("AWS::IAM::ManagedPolicy") if each[1] == "LakePolicy")
+    statements = policy["Properties"]["PolicyDocument"]["Statement"]
+    writing = [each for each in statements if "s3:DeleteObject" in each["Action"]]
+    allowed = {text_of(each).rpartition(":")[2] for each in writing[0]["Resource"]}
+    delivered = (RAW_EVENTS, ENRICHED_LANDING, HIGH_INTENT_VIEWS)
+    written = {table.prefix.partition("/")[0] for table in CATALOGUED if table not in delivered}
+    assert {f"${{LakeBucket}}/{prefix}/*" for prefix in written} <= allowed
+    assert not {f"${{LakeBucket}}/{table.prefix}/*" for table in delivered} & allowed
+
+
+def test_the_dashboard_is_of_metrics() -> None:
+    ((_, _, dashboard),) = resources("AWS::CloudWatch::Dashboard")
+    widgets = json.loads(dashboard["Properties"]["DashboardBody"]["Fn::Sub"])["widgets"]
+    cells = {(each["x"], each["y"]) for each in widgets}
+    assert len(cells) == len(widgets) > 5
+    assert all(each["properties"]["metrics"][0][0].startswith("AWS/") for each in widgets)
+
+
+def test_the_host_runs_the_platform_with_settings_that_there_are() -> None:
+    ((_, _, host),) = resources("AWS::EC2::Instance")
+    script = text_of(host["Properties"]["UserData"]["Fn::Base64"]).partition("#!/bin/bash")[2].rpartition("--part--")[0]
+    checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    documented = (ROOT / "docs" / "settings.md").read_text()
+    settings = set(re.findall(r"^([A-Z_]+)=", script, re.MULTILINE)) - {"AWS_REGION"}
+    assert {"CLICKSTREAM_DEPLOYMENT", "CLICKSTREAM_STACK", "CLICKSTREAM_LAKE_BUCKET"} <= settings
+    assert all(f"`{name}`" in documented for name in settings)
+
+
+def test_functions_have_settings_that_there_are() -> None:
+    documented = (ROOT / "docs" / "settings.md").read_text()
+    variables = {
+        name
+        for template in names()
+        for environment in found(load(template), "Environment")
+        for name in environment.get("Variables", {})
+    }
+    assert len(variables) > 5
+    assert all(f"`{name}`" in documented for name in variables)
+
+
+# ---- what others have to say ----
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # the first time the environment is installed
+def test_linters_have_nothing_to_say() -> None:
+    programs = ensure_environment("sam", print) / "bin"
+    linted = run(programs / "cfn-lint", *(INFRA / name for name in names()))
+    assert linted == (0, "")
+    status, said = run(programs / "sam", "validate", "--lint", "--template-file", INFRA / ROOT_TEMPLATE)
+    assert status == 0, said
+
+
+def run(*command: Any) -> tuple[int, str]:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0"}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
