@@ -102,17 +102,18 @@ class AthenaFederation:
             raise ValueError("Athena unloads to S3 alone: there is no prefix to write to")
         query = sqlglot.parse_one(statement, read="athena")
         try:
-            unavailable = self._unload(query, file.prefix)
-            self._download(file.prefix, scratch)
+            unavailable, unloaded = self._unload(query, file.prefix)
+            parts = self._download(unloaded, scratch)
         finally:
             self._remove(file.prefix)
-        parts = sorted(scratch.iterdir())
         self._warehouse.save(_in_order(query, table), [], {"answer": Source(table, parts)}, file, {})
         return unavailable
 
-    def _unload(self, query: exp.Expr, prefix: str) -> Unavailable:
+    def _unload(self, query: exp.Expr, prefix: str) -> tuple[Unavailable, str]:
+        """Unload the answer below a prefix; returns what gave nothing, and where the answer is."""
+        whole, part = f"{prefix}whole/", f"{prefix}part/"  # a statement that failed leaves files, too
         try:
-            self._athena.run(unload(query, self._stack, f"{prefix}whole/"))
+            self._athena.run(unload(query, self._stack, whole))
         except StatementTimeoutError:
             raise
         except StatementError:
@@ -120,9 +121,9 @@ class AthenaFederation:
             down = [role for role, reason in unavailable._asdict().items() if reason]
             if not down:
                 raise
-            self._athena.run(unload(without(query, down), self._stack, f"{prefix}without/"))
-            return unavailable
-        return Unavailable()
+            self._athena.run(unload(without(query, down), self._stack, part))
+            return unavailable, part
+        return Unavailable(), whole
 
     def _unavailable(self, query: exp.Expr) -> Unavailable:
         """Ask each source for a row; tells why one gives none."""
@@ -136,13 +137,13 @@ class AthenaFederation:
             return error.reason
         return None
 
-    def _download(self, prefix: str, folder: Path) -> None:
-        bucket = urlsplit(prefix).netloc
-        for number, key in enumerate(self._keys(prefix)):
-            self._s3.download_file(bucket, key, str(folder / f"{number:05}"))
+    def _download(self, prefix: str, folder: Path) -> list[Path]:
+        files = {key: folder / key.rpartition("/")[2] for key in self._keys(prefix)}
+        for key, file in files.items():
+            self._s3.download_file(urlsplit(prefix).netloc, key, str(file))
+        return list(files.values())
 
     def _remove(self, prefix: str) -> None:
-        """Remove what was unloaded; failed statements leave files, too."""
         for key in self._keys(prefix):
             self._s3.delete_object(Bucket=urlsplit(prefix).netloc, Key=key)
 

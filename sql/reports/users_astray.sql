@@ -1,5 +1,5 @@
 -- How many users latest_search_by_user has wrong, held against the Search events of flattened_events: those who stand in
--- it more than once, are missing, never searched, or have another last Search.
+-- it more than once, are missing, never searched, or have another last Search. Athena knows a moment to the millisecond.
 WITH searched AS (
   SELECT f.user_id, MAX(f.event_timestamp) AS last_search
   FROM flattened_events f
@@ -15,6 +15,8 @@ SELECT
   COUNT(CASE WHEN r.row_count > 1 THEN 1 END) AS repeated_users,
   COUNT(CASE WHEN r.user_id IS NULL THEN 1 END) AS missing_users,
   COUNT(CASE WHEN s.user_id IS NULL THEN 1 END) AS unknown_users,
-  COUNT(CASE WHEN r.user_id = s.user_id AND r.last_search IS DISTINCT FROM s.last_search THEN 1 END) AS outdated_users
+  COUNT(CASE WHEN r.user_id = s.user_id AND COALESCE(
+    r.last_search NOT BETWEEN s.last_search - INTERVAL '0.001' SECOND AND s.last_search + INTERVAL '0.001' SECOND, TRUE
+  ) THEN 1 END) AS outdated_users
 FROM searched s
 FULL OUTER JOIN reported r ON r.user_id = s.user_id
