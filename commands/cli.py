@@ -26,6 +26,8 @@ COMMANDS = {
     "lint": "Run linters and type checks.",
     "bench": "Measure speed and memory.",
     "package": "Build the zips that run on AWS.",
+    "deploy": "Deploy the platform on AWS.",
+    "destroy": "Take a deployment off AWS, and keep its data.",
     "lock": "Resolve direct dependencies into hashed locks.",
 }
 
