@@ -122,8 +122,13 @@ class KinesisEventStream:
                 return batch
 
     def acquire(self, shard: str, consumer: str, owner: str, ttl_seconds: float) -> "ShardLease | None":
-        parents = self._leases.checkpoints(self._parents.get(shard, ()), consumer).values()
-        if any(parent.caught_up_to != SHARD_END for parent in parents):
+        if not self._parents:
+            self.list_shards()
+        parents = self._parents.get(shard)
+        if parents is None:  # the stream has forgotten it
+            return None
+        read = self._leases.checkpoints(parents, consumer).values()
+        if any(parent.caught_up_to != SHARD_END for parent in read):
             return None
         return self._leases.acquire(shard, consumer, owner, ttl_seconds)
 

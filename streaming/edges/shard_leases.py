@@ -82,8 +82,8 @@ class LeasedStream(EventStream, Protocol):
         """How many records of one shard may wait for delivery before it refuses more; None where no number tells."""
 
     def acquire(self, shard: str, consumer: str, owner: str, ttl_seconds: float) -> "ShardLease | None":
-        """Take the lease on a shard, under a new epoch; None while another owner holds it, or a parent is not read
-        to its end."""
+        """Take the lease on a shard, under a new epoch; None while another owner holds it, or the consumer has not
+        read its parents to their end."""
 
     def checkpoints(self, consumer: str = DELIVERY) -> dict[str, Checkpoint]:
         """How far `consumer` is in every shard, by shard."""

@@ -27,6 +27,14 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "pending = pending if SERVICE_UNAVAILABLE in errors else []",
     ),
     Mechanism(
+        1,
+        "test_kinesis.py::test_01_put_records_fails_3_of_500",
+        "streaming/edges/kinesis_stream.py",
+        "Kinesis is sent again only what it refused",
+        "pending = [index for index in pending if results[index].error_code]",
+        "pending = pending if any(results[index].error_code for index in pending) else []",
+    ),
+    Mechanism(
         2,
         "test_producers.py::test_02_an_acknowledgement_is_lost_and_the_producer_sends_again",
         "sql/flatten/flattened_events.sql",
@@ -41,6 +49,14 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "what the stream refuses is not acknowledged",
         "if error_code is not None:",
         'if error_code == "never":',
+    ),
+    Mechanism(
+        3,
+        "test_kinesis.py::test_03_throttled_until_the_retries_end",
+        "streaming/edges/kinesis_stream.py",
+        "a record that Kinesis refuses within an answer of 200 is not acknowledged",
+        'PutResult(None, entry["ErrorCode"])\n',
+        'PutResult("", None)\n',
     ),
     Mechanism(
         4,
@@ -230,6 +246,14 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "600)\n        return cls(cache, open_geo(settings), deadline_seconds=600)",
     ),
     Mechanism(
+        23,
+        "test_kinesis.py::test_23_any_process_killed_under_load_while_shards_split_and_merge",
+        "streaming/runtime/worker.py",
+        "shards that a stream gets later are served",
+        "            try:\n                self._serve_new_shards()\n",
+        "            try:\n                pass\n",
+    ),
+    Mechanism(
         24,
         "test_tables.py::test_24_a_run_is_killed_at_every_step",
         "resources/lake.py",
@@ -408,7 +432,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         25,
         "test_processes.py::test_25_two_runs_at_once_and_a_worker_that_was_thought_dead",
-        "streaming/edges/redis_stream.py",
+        "streaming/edges/shard_leases.py",
         "a lease that has passed to another is refused",
         "if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then",
         "if false then",

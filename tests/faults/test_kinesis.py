@@ -5,7 +5,7 @@ and while its shards are split and merged. What is expected of Redis is expected
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
@@ -21,7 +21,7 @@ from streaming.domain.timestamps import format_timestamp
 from streaming.edges.event_stream import DELIVERY, EVENTS
 from tests.aggregates_of_records import aggregate
 from tests.aws_account import account, create_streams, environment
-from tests.aws_proxy import AwsProxy, Faults, Request, lose_answer, refuse, refuse_records
+from tests.aws_proxy import Answer, AwsProxy, Fault, Faults, Forward, Request, lose_answer, refuse, refuse_records
 from tests.faults.platform import STREAM, Platform
 from tests.landing import event_text
 
@@ -73,11 +73,8 @@ def test_02_an_acknowledgement_is_lost_and_the_records_are_sent_again(platform: 
 
 def test_03_throttled_until_the_retries_end(platform: OnKinesis) -> None:
     events = _events("throttled", 5)
-    for fault in (refuse(400, THROTTLED), refuse(500, "InternalFailure"), refuse_records([4])):
-        with _fault(
-            platform,
-            lambda request, forward, fault=fault: (fault if _puts_events(request) else _pass)(request, forward),
-        ):
+    for fault in (refuse(400, THROTTLED), refuse(500, "InternalFailure"), _refuse_user("24")):
+        with _fault(platform, _on_puts(fault)):
             refused = platform.post(events)
         assert refused.status_code == 503
         assert "record_ids" not in refused.json()
@@ -205,7 +202,7 @@ def test_collector_and_status_say_when_kinesis_is_away_and_back(platform: OnKine
 
 
 @contextmanager
-def _fault(platform: OnKinesis, fault: Any) -> Iterator[None]:
+def _fault(platform: OnKinesis, fault: Fault) -> Iterator[None]:
     platform.proxy.fault = fault
     try:
         yield
@@ -213,12 +210,26 @@ def _fault(platform: OnKinesis, fault: Any) -> Iterator[None]:
         platform.proxy.fault = _pass
 
 
-def _pass(request: Request, forward: Callable[[Request], Any]) -> Any:
+def _pass(request: Request, forward: Forward) -> Answer:
     return forward(request)
 
 
 def _puts_events(request: Request) -> bool:
     return request.operation == "PutRecords" and json.loads(request.body)["StreamName"] == KINESIS
+
+
+def _on_puts(fault: Fault) -> Fault:
+    return lambda request, forward: fault(request, forward) if _puts_events(request) else forward(request)
+
+
+def _refuse_user(user: str) -> Fault:
+    """The shard of a user takes nothing."""
+
+    def fault(request: Request, forward: Forward) -> Answer | None:
+        keys = [record["PartitionKey"] for record in json.loads(request.body)["Records"]]
+        return refuse_records([index for index, key in enumerate(keys) if key == user])(request, forward)
+
+    return fault
 
 
 def _put_sizes(platform: OnKinesis) -> list[int]:
