@@ -19,7 +19,8 @@ from streaming.domain.timestamps import format_timestamp
 from streaming.edges.aws import client
 from streaming.edges.ingestion_api import load_contract, load_openapi
 from streaming.edges.kinesis_stream import KinesisEventStream
-from tests.infra.velocity import Gateway, load_template
+from tests.infra.templates import load
+from tests.infra.velocity import Gateway
 
 STREAM = "clickstream-events"
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -49,13 +50,13 @@ def test_a_change_makes_a_new_deployment() -> None:
 
 def test_the_api_is_the_contracts() -> None:
     # given
-    resources = load_template("ingestion.yaml")["Resources"]
-    paths = {name: each["Properties"]["PathPart"] for name, each in resources.items() if "PathPart" in str(each)}
+    resources = load("ingestion.yaml")["Resources"]
+    paths = {name: each["Properties"].get("PathPart") for name, each in resources.items()}
     methods = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::ApiGateway::Method"]
     declared = load_openapi()["paths"]
     # then
     answered = {
-        (f"/{paths[m['ResourceId']]}", m["HttpMethod"].lower()) for m in methods if m["HttpMethod"] != "OPTIONS"
+        (f"/{paths[m['ResourceId']['Ref']]}", m["HttpMethod"].lower()) for m in methods if m["HttpMethod"] != "OPTIONS"
     }
     assert answered == {("/events", "post"), ("/health", "get")}
     assert all(method in declared[path] for path, method in answered)
@@ -63,7 +64,7 @@ def test_the_api_is_the_contracts() -> None:
 
 def test_whatever_the_api_answers_itself_is_a_problem_that_the_contract_knows() -> None:
     # given
-    resources = load_template("ingestion.yaml")["Resources"].values()
+    resources = load("ingestion.yaml")["Resources"].values()
     declared = load_openapi()["paths"]["/events"]["post"]["responses"]
     schema = load_openapi()["components"]["schemas"]["Problem"]
     # when
@@ -249,7 +250,7 @@ def test_a_stream_that_is_not_there_is_no_acceptance(aws: str) -> None:
     with pytest.raises(HTTPError) as refused:
         put_records(aws, gateway.render("Request", json.dumps(event())).json)
     # then
-    integration = load_template("ingestion.yaml")["Resources"]["PostEvents"]["Properties"]["Integration"]
+    integration = load("ingestion.yaml")["Resources"]["PostEvents"]["Properties"]["Integration"]
     (error,) = (each for each in integration["IntegrationResponses"] if "SelectionPattern" in each)
     assert re.fullmatch(error["SelectionPattern"], str(refused.value.code))
     assert gateway.render("Error", refused.value.read().decode()).json["status"] == 503
@@ -303,8 +304,6 @@ def good_events(stream: str, sent: list[dict[str, Any]]) -> Iterator[tuple[str, 
 
 def too_large() -> str:
     (size,) = (
-        rule
-        for rule in load_template("ingestion.yaml")["Resources"]["WebAcl"]["Properties"]["Rules"]
-        if rule["Name"] == "size"
+        rule for rule in load("ingestion.yaml")["Resources"]["WebAcl"]["Properties"]["Rules"] if rule["Name"] == "size"
     )
     return size["Statement"]["RegexMatchStatement"]["RegexString"]

@@ -1,19 +1,14 @@
-"""The template of the streaming half says what the code relies on."""
+"""What the template says of streams, delivery and mappings is what the lake and the handlers rely on."""
 
-import importlib
-import re
 from typing import Any
 
 import pytest
 
-from commands.package import lambda_roles
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS
-from streaming.settings import ROOT
-from tests.infra.velocity import load_template
+from tests.infra.templates import load, text_of
 
 HOUR = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/hour=!{timestamp:HH}/"
-TEMPLATE = load_template("streaming.yaml")
-RESOURCES = TEMPLATE["Resources"]
+RESOURCES = load("streaming.yaml")["Resources"]
 
 
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
@@ -21,62 +16,27 @@ def of_kind(kind: str) -> dict[str, dict[str, Any]]:
     return {name: each.get("Properties", {}) for name, each in RESOURCES.items() if each["Type"] == kind}
 
 
-FUNCTIONS = of_kind("AWS::Serverless::Function")
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_runs_its_own_handler_from_its_own_zip(name: str) -> None:
-    function = FUNCTIONS[name]
-    role = function["FunctionName"].removeprefix("${StackName}-")
-    module, _, handler = function["Handler"].rpartition(".")
-    assert function["CodeUri"] == f"../.build/{role}.zip"
-    assert module == lambda_roles()[role]
-    assert callable(getattr(importlib.import_module(module), handler))
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_has_a_role_and_logs_of_its_own_and_tells_of_errors(name: str) -> None:
-    function = FUNCTIONS[name]
-    logs = of_kind("AWS::Logs::LogGroup")[function["LoggingConfig"]["LogGroup"]]
-    alarms = of_kind("AWS::CloudWatch::Alarm").values()
-    assert logs["LogGroupName"] == f"/aws/lambda/{function['FunctionName']}"
-    assert logs["RetentionInDays"] == "LogRetentionDays"
-    assert function["Role"] == f"{name}Role.Arn"
-    assert [function["Role"] for function in FUNCTIONS.values()].count(function["Role"]) == 1
-    assert any(
-        each.get("MetricName") == "Errors" and each["Dimensions"] == [{"Name": "FunctionName", "Value": name}]
-        for each in alarms
-    )
-
-
-def test_functions_are_told_what_settings_read() -> None:
-    told = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
-    for function in FUNCTIONS.values():
-        told |= set(function.get("Environment", {}).get("Variables", {}))
-    read = set(re.findall(r'"([A-Z][A-Z_]+)"', (ROOT / "streaming" / "settings.py").read_text()))
-    assert told <= read
+def watched(metric: str) -> set[str]:
+    """What alarms of a metric look at, and tell of."""
+    alarms = [each for each in of_kind("AWS::CloudWatch::Alarm").values() if each.get("MetricName") == metric]
+    assert all({"Ref": "AlarmTopic"} in each["AlarmActions"] for each in alarms)
+    return {text_of(each["Dimensions"][0]["Value"]) for each in alarms}
 
 
 def test_delivery_writes_where_the_lake_looks() -> None:
-    events = RESOURCES["EventsDelivery"]["Properties"]["ExtendedS3DestinationConfiguration"]
-    views = RESOURCES["HighIntentDelivery"]["Properties"]["ExtendedS3DestinationConfiguration"]
+    events, views = (
+        RESOURCES[name]["Properties"]["ExtendedS3DestinationConfiguration"]
+        for name in ("EventsDelivery", "HighIntentDelivery")
+    )
     assert events["Prefix"] == f"{ENRICHED_LANDING.prefix}/{HOUR}"
     assert events["S3BackupConfiguration"]["Prefix"] == f"{RAW_EVENTS.prefix}/{HOUR}"
     assert views["Prefix"] == f"{HIGH_INTENT_VIEWS.prefix}/{HOUR}"
     for table, delivery in ((ENRICHED_LANDING, events), (HIGH_INTENT_VIEWS, views)):
         assert delivery["DataFormatConversionConfiguration"]["SchemaConfiguration"]["TableName"] == table.name
+        assert delivery["BufferingHints"] == {"IntervalInSeconds": 60, "SizeInMBs": 64}
     for delivery in (events, events["S3BackupConfiguration"]):
         assert delivery["ErrorOutputPrefix"] == "failed/!{firehose:error-output-type}/" + HOUR
-    assert views["ErrorOutputPrefix"].startswith("errors/high_intent_views/")
-
-
-def test_no_event_waits_long_for_its_file() -> None:
-    """An hour is sealed when delivery has passed its end: buffers are a part of how long that takes."""
-    for delivery in of_kind("AWS::KinesisFirehose::DeliveryStream").values():
-        assert delivery["ExtendedS3DestinationConfiguration"]["BufferingHints"] == {
-            "IntervalInSeconds": 60,
-            "SizeInMBs": 64,
-        }
+    assert views["ErrorOutputPrefix"] == "errors/high_intent_views/!{firehose:error-output-type}/" + HOUR
 
 
 @pytest.mark.parametrize("name", of_kind("AWS::Lambda::EventSourceMapping"))
@@ -86,8 +46,14 @@ def test_a_mapping_gives_nothing_up_silently(name: str) -> None:
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["MaximumRetryAttempts"] > 0
     assert mapping["MaximumRecordAgeInSeconds"] > 0
-    assert "LakeBucket" in mapping["DestinationConfig"]["OnFailure"]["Destination"]
-    assert any(
-        each.get("MetricName") == "IteratorAge" and each["Dimensions"][0]["Value"] == mapping["FunctionName"]
-        for each in of_kind("AWS::CloudWatch::Alarm").values()
-    )
+    assert text_of(mapping["DestinationConfig"]["OnFailure"]["Destination"]).endswith("${LakeBucket}")
+    assert text_of(mapping["FunctionName"]) in watched("IteratorAge")
+
+
+def test_whoever_fails_or_falls_behind_is_told_of() -> None:
+    functions = {f"${{{name}}}" for name in of_kind("AWS::Serverless::Function")}
+    assert watched("Errors") == functions
+    assert watched("Throttles") == functions - {"${ScaleShards}"}
+    deliveries = {f"${{{name}}}" for name in of_kind("AWS::KinesisFirehose::DeliveryStream")}
+    assert watched("DeliveryToS3.DataFreshness") == deliveries
+    assert watched("WriteProvisionedThroughputExceeded") == {"${EventsStream}"}

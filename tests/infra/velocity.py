@@ -12,30 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import airspeed
-import yaml
 
-from streaming.settings import ROOT
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms, such as !Ref, as what stands behind them."""
-
-
-def _short_form(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
-    match node:
-        case yaml.ScalarNode():
-            return loader.construct_scalar(node)
-        case yaml.SequenceNode():
-            return loader.construct_sequence(node, deep=True)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_multi_constructor("!", _short_form)
-
-
-def load_template(name: str) -> dict[str, Any]:
-    """A template of infra/."""
-    return yaml.load((ROOT / "infra" / name).read_text(), _Loader)  # a safe loader
+from tests.infra.templates import load
 
 
 class Rendered:
@@ -70,7 +48,7 @@ class Gateway:
 
     def render(self, template: str, body: str) -> Rendered:
         """Render a template of POST /events for a body: `Request`, `Response` or `Error`."""
-        text = load_template("ingestion.yaml")["Mappings"]["Vtl"]["PutRecords"][template]
+        text = load("ingestion.yaml")["Mappings"]["Vtl"]["PutRecords"][template]
         context = self._context | {"responseOverride": {"header": {}}}
         names = {
             "input": _Input(body, self._origin),
