@@ -26,6 +26,7 @@ from commands.package import build_lambda
 from streaming.edges.users_db import migrate
 from streaming.runtime.servers import free_port
 from streaming.settings import ROOT
+from tests.infra.velocity import Gateway
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -194,6 +195,22 @@ def test_last_access_is_kept(invoke: Invoke, cache_redis_url: str) -> None:
     with redis.Redis.from_url(cache_redis_url) as cache:
         assert cache.hget("user:20", "last_access") == b"2026-11-23T04:15:00.125000Z"
         assert cache.exists("user:23")
+
+
+def test_what_the_api_takes_in_reaches_the_functions_behind_the_stream(
+    session: Callable[[str], Any], stack: set[tuple[str, str]], cache_redis_url: str
+) -> None:
+    # given
+    sent = {"user_id": "4711", "pixel_id": "p", "click_id": "c", "event_name": "Search"}
+    sent["timestamp"] = "2026-01-01 00:00:00"
+    rendered = Gateway().render("Request", json.dumps([sent, sent | {"user_id": "4712"}])).json
+    records = [record | {"Data": base64.b64decode(record["Data"])} for record in rendered["Records"]]
+    # when
+    session("kinesis").put_records(StreamName=rendered["StreamName"], Records=records)
+    # then
+    with redis.Redis.from_url(cache_redis_url) as cache:
+        _wait(lambda: cache.exists("user:4711", "user:4712") == 2, 60, "nobody's last access came")
+        assert cache.hget("user:4711", "last_access") == b"2026-01-01T00:00:00.000000Z"
 
 
 def test_views_of_high_intent_go_on_their_stream(invoke: Invoke, session: Callable[[str], Any]) -> None:
