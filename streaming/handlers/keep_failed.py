@@ -43,7 +43,8 @@ def error_files(given_up: Mapping[str, Any], stack: str) -> dict[str, bytes]:
     failure = Failure(request["condition"], message, request["approximateInvokeCount"])
     name = f"{batch['shardId']}-{batch['startSequenceNumber']}-{batch['endSequenceNumber']}.json.gz"
     lines: dict[datetime, list[bytes]] = {}
-    for record in _records(json.loads(given_up["payload"])):
+    payload = given_up["payload"]
+    for record in _records(json.loads(payload) if isinstance(payload, str) else payload):
         hour = hour_of(open_record(record.data, record.arrival).arrival)
         lines.setdefault(hour, []).append(error_line(record, failure, request["functionArn"]))
     return {

@@ -58,6 +58,14 @@ def test_the_lines_are_those_of_the_local_deployment() -> None:
     assert json.loads(line).keys() == local.keys()
 
 
+def test_the_event_may_be_text_or_json() -> None:
+    given_up = json.loads((EVENTS / "given_up_batch.json").read_text())
+    assert (
+        error_files(given_up | {"payload": json.loads(given_up["payload"])}, "clickstream").keys()
+        == error_files(given_up, "clickstream").keys()
+    )
+
+
 def test_told_twice_it_writes_the_same_files(s3: Any) -> None:
     assert lambda_handler(OBJECT_CREATED, None) == lambda_handler(OBJECT_CREATED, None)
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="failed/")["KeyCount"] == 1
