@@ -41,6 +41,7 @@ _CUSTOMERS = pa.schema(
 class Athena(JsonService):
     """A workgroup with the catalogs of a stack. `cutoff_bytes`: what a query may scan; `part_rows`: rows of a file."""
 
+    service = "athena"
     throttling = "TooManyRequestsException"
 
     def __init__(self, redis_url: str, mysql_url: str, stack: str = "clickstream") -> None:

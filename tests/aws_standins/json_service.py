@@ -8,6 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Literal, Self
 
+import botocore.session
+from botocore.exceptions import ParamValidationError
+from botocore.validate import validate_parameters
+
 Fault = Literal["throttled", "broken", "lost"]
 
 
@@ -20,14 +24,19 @@ class ServiceError(Exception):
 
 
 class JsonService:
-    """Answers operations by methods of their names in snake case. `calls`: the operations asked for, in order."""
+    """Answers operations by methods of their names in snake case. `calls`: the operations asked for, in order.
 
+    Requests and answers are held to the service's model, which is botocore's.
+    """
+
+    service: str
     throttling = "ThrottlingException"
     internal_error = "InternalServerException"
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self._faults: dict[str, list[Fault]] = {}
+        self._model = botocore.session.get_session().get_service_model(self.service)
         self._lock = Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -59,11 +68,15 @@ class JsonService:
         method = getattr(self, re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower(), None)
         if method is None:
             return 400, {"__type": "UnknownOperationException", "message": f"{operation} is not stood in for"}
+        model = self._model.operation_model(operation)
         try:
-            return 200, method(**request) or {}
+            validate_parameters(request, model.input_shape)
+            answered = method(**request) or {}
+            validate_parameters(answered, model.output_shape)
+            return 200, answered
         except ServiceError as error:
             return 400, {"__type": error.code, "message": str(error), "Message": str(error)}
-        except TypeError as error:
+        except (ParamValidationError, TypeError) as error:
             return 400, {"__type": "ValidationException", "message": str(error)}
 
     def close(self) -> None:

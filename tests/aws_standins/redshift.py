@@ -39,6 +39,8 @@ class RedshiftData(JsonService):
     `busy`: how many statements are still refused because too many run.
     """
 
+    service = "redshift-data"
+
     def __init__(self, workgroup: str = "clickstream", database: str = "clickstream") -> None:
         super().__init__()
         self.part_bytes = 6_200_000_000

@@ -1,0 +1,67 @@
+"""The article's statements of Redshift: each file is one that runs, and UNLOAD has the article's options."""
+
+import re
+from datetime import UTC, datetime
+
+import boto3
+import pyarrow as pa
+import pytest
+
+from resources.redshift import RedshiftData, external_schema
+from resources.redshift_sql import unload
+from resources.warehouse import sql_file
+from streaming.domain.tables import FLATTENED_EVENTS
+from streaming.edges.parquet import arrow_schema
+from streaming.settings import ROOT
+from tests.aws_standins.published import create_bucket, publish
+from tests.aws_standins.redshift import RedshiftData as Service
+
+HOUR = datetime(2026, 11, 20, 10, tzinfo=UTC)
+ARTICLE = """
+unload ('SELECT "country", "event_name", count(*) FROM spectrum_schema."2021" GROUP BY "country", "event_name" ORDER BY "country";')
+to 's3://ait-aggregation/events_by_country/'
+iam_role 'arn:aws:iam::394*******63:role/RedShiftSpectrumRole'
+CSV
+DELIMITER AS '|'
+header
+parallel off;
+"""  # noqa: E501
+
+
+def options(unload: str) -> list[str]:
+    """What stands behind the role, a line each."""
+    return re.split(r"iam_role [^\n]+\n", unload.strip().rstrip(";").lower())[1].splitlines()
+
+
+@pytest.mark.parametrize(
+    "statement", [sql_file("spectrum/unload_events_by_country"), unload("SELECT 1 AS one", "s3://bucket/a/")]
+)
+def test_unload_has_the_articles_options(statement: str) -> None:
+    assert options(statement)[:4] == options(ARTICLE)
+
+
+def test_the_files_run_as_they_are(redshift_data: Service) -> None:
+    create_bucket()
+    boto3.client("s3").create_bucket(Bucket="ait-aggregation")
+    rows = [
+        {"event_timestamp": HOUR.replace(tzinfo=None), "event_name": name, "country": country}
+        for name, country in [("Search", "US"), ("Search", "US"), ("Purchase", "GB"), ("Search", None)]
+    ]
+    publish(FLATTENED_EVENTS, {HOUR: pa.Table.from_pylist(rows, arrow_schema(FLATTENED_EVENTS))})
+    redshift = RedshiftData("clickstream", "run", 10)
+
+    redshift.run(sql_file("spectrum/create_external_schema"))
+    assert sorted(redshift.rows(sql_file("spectrum/events_by_type"))) == [("Purchase", 1), ("Search", 3)]
+    redshift.run(sql_file("spectrum/unload_events_by_country"))
+
+    body = boto3.client("s3").get_object(Bucket="ait-aggregation", Key="events_by_country/000")["Body"].read().decode()
+    assert body == "country|event_name|events\nGB|Purchase|1\nUS|Search|2\n|Search|1\n"
+    assert {file.stem for file in (ROOT / "sql" / "spectrum").glob("*.sql")} == {
+        "create_external_schema", "events_by_type", "unload_events_by_country",
+    }  # fmt: skip
+
+
+def test_the_schema_shows_the_database_of_the_stack() -> None:
+    statement = external_schema("clickstream_dev")
+    assert "DATABASE 'clickstream_dev'\nIAM_ROLE default" in statement
+    assert "CREATE EXTERNAL SCHEMA IF NOT EXISTS lake\nFROM DATA CATALOG" in statement
