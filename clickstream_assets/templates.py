@@ -149,7 +149,7 @@ def _template(what: str, parameters: Sequence[str], resources: Mapping[str, Any]
 
 def _athena(query: str) -> str:
     """A query of DuckDB in Athena's dialect, which has no GROUP BY ALL."""
-    parsed = sqlglot.parse_one(query, read="duckdb")
+    parsed = sqlglot.parse_one(query, read="duckdb", into=exp.Select)
     group = parsed.args.get("group")
     if group and group.args.get("all"):
         keys = [each.unalias() for each in parsed.selects if not each.find(exp.AggFunc)]

@@ -2,7 +2,8 @@
 
 import json
 from functools import cache
-from typing import Any
+from importlib.abc import ResourceLoader
+from typing import Any, cast
 
 from streaming.domain.validation import EventContract
 from streaming.settings import ROOT
@@ -13,7 +14,9 @@ OPENAPI_FILE = ROOT / "infra" / "openapi.json"
 @cache
 def load_openapi() -> dict[str, Any]:
     """The OpenAPI document."""
-    document: dict[str, Any] = json.loads(OPENAPI_FILE.read_text())
+    # By whom this module was loaded: Spark's jobs have their modules in a zip, which is no folder to read from.
+    loader = cast(ResourceLoader, __spec__.loader)
+    document: dict[str, Any] = json.loads(loader.get_data(str(OPENAPI_FILE)))
     return document
 
 
