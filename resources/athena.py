@@ -102,18 +102,16 @@ class AthenaFederation:
             raise ValueError("Athena unloads to S3 alone: there is no prefix to write to")
         query = sqlglot.parse_one(statement, read="athena")
         try:
-            unavailable, unloaded = self._unload(query, file.prefix)
-            parts = self._download(unloaded, scratch)
+            unavailable = self._unload(query, file.prefix)
+            parts = self._download(file.prefix, scratch)
         finally:
             self._remove(file.prefix)
         self._warehouse.save(_in_order(query, table), [], {"answer": Source(table, parts)}, file, {})
         return unavailable
 
-    def _unload(self, query: exp.Expr, prefix: str) -> tuple[Unavailable, str]:
-        """Unload the answer below a prefix; returns what gave nothing, and where the answer is."""
-        whole, part = f"{prefix}whole/", f"{prefix}part/"  # a statement that failed leaves files, too
+    def _unload(self, query: exp.Expr, prefix: str) -> Unavailable:
         try:
-            self._athena.run(unload(query, self._stack, whole))
+            self._athena.run(unload(query, self._stack, prefix))
         except StatementTimeoutError:
             raise
         except StatementError:
@@ -121,9 +119,10 @@ class AthenaFederation:
             down = [role for role, reason in unavailable._asdict().items() if reason]
             if not down:
                 raise
-            self._athena.run(unload(without(query, down), self._stack, part))
-            return unavailable, part
-        return Unavailable(), whole
+            self._remove(prefix)  # a statement that failed leaves files
+            self._athena.run(unload(without(query, down), self._stack, prefix))
+            return unavailable
+        return Unavailable()
 
     def _unavailable(self, query: exp.Expr) -> Unavailable:
         """Ask each source for a row; tells why one gives none."""
