@@ -1,5 +1,6 @@
 """An account of an emulator of AWS, for as long as a test or a file of tests needs it."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.request import Request, urlopen
@@ -17,6 +18,7 @@ def account(patch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty account over HTTP, where clients look: its address."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request, which no failure needs
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -17,6 +17,7 @@ import pytest
 
 from streaming.domain.envelope import MAX_STAMP_DRIFT, new_record_ids, stamp
 from streaming.domain.layout import hour_of
+from streaming.domain.tables import RAW_EVENTS
 from streaming.domain.timestamps import format_timestamp
 from streaming.edges.event_stream import DELIVERY, EVENTS
 from tests.aggregates_of_records import aggregate
@@ -250,7 +251,7 @@ def _shards_past(platform: OnKinesis, consumer: str, moment: datetime) -> int:
 
 
 def _landed(platform: OnKinesis) -> int:
-    return sum(1 for _ in (platform.lake / "raw_events").rglob("*.json.gz"))
+    return sum(1 for _ in (platform.lake / RAW_EVENTS.prefix).rglob("*.json.gz"))
 
 
 def _events(name: str, count: int) -> list[dict[str, Any]]:
