@@ -28,6 +28,7 @@ COMMANDS = {
     "package": "Build the zips that run on AWS.",
     "deploy": "Deploy the platform on AWS.",
     "destroy": "Take a deployment off AWS, and keep its data.",
+    "cost": "Estimate what a deployment on AWS costs.",
     "lock": "Resolve direct dependencies into hashed locks.",
 }
 
