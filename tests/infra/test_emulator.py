@@ -7,25 +7,17 @@ source mappings, permissions, networks) is not looked at.
 import base64
 import gzip
 import json
-import os
 import re
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
-import boto3
 import pytest
 import redis
 
-from commands.environments import ensure_environment
 from commands.package import build_lambda
 from streaming.edges.users_db import migrate
-from streaming.runtime.servers import free_port
 from streaming.settings import ROOT
+from tests.infra.emulator import Clients, deploy, wait
 from tests.infra.velocity import Gateway
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -38,45 +30,8 @@ Invoke = Callable[[str, str], Any]
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
-    """A running emulator: makes clients of its services."""
-    home, port = tmp_path_factory.mktemp("emulator"), free_port()
-    program = ensure_environment("ministack", print) / "bin" / "ministack"
-    environment = {
-        "PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port),
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-    }  # fmt: skip
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [program],
-            env=environment,
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait(
-            lambda: process.poll() is None and _answers(f"{address}/_ministack/health"),
-            60,
-            f"the emulator does not answer, see {home}/log",
-        )
-        account = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-        yield lambda service: boto3.session.Session(**account).client(service, endpoint_url=address)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@pytest.fixture(scope="module")
 def stack(
-    session: Callable[[str], Any], servers_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+    session: Clients, servers_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> set[tuple[str, str]]:
     """The deployed stack, with 1000 customers in MariaDB: kind and name of each of its resources."""
     mysql_url = f"{servers_environment['MYSQL_URL'].rpartition('/')[0]}/emulated"
@@ -102,28 +57,11 @@ def stack(
         "KeyArn": session("kms").create_key()["KeyMetadata"]["Arn"],
         "LakeBucket": LAKE, "Database": "clickstream", "SubnetIds": "subnet-1,subnet-2", "SecurityGroup": "sg-1",
     }  # fmt: skip
-    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
-    cloudformation = session("cloudformation")
-    cloudformation.create_stack(
-        StackName="streaming",
-        TemplateBody=template,
-        Parameters=parameters,
-        Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-    )
-    _wait(lambda: not _status(cloudformation).endswith("_IN_PROGRESS"), 60, "the stack is not done")
-    events = cloudformation.describe_stack_events(StackName="streaming")["StackEvents"]
-    failed = [
-        f"{each['LogicalResourceId']}: {each.get('ResourceStatusReason')}"
-        for each in events
-        if each["ResourceStatus"] == "CREATE_FAILED"
-    ]
-    assert _status(cloudformation) == "CREATE_COMPLETE", failed
-    resources = cloudformation.describe_stack_resources(StackName="streaming")["StackResources"]
-    return {(each["ResourceType"], each["PhysicalResourceId"]) for each in resources}
+    return deploy(session, "streaming", template, values).resources
 
 
 @pytest.fixture
-def invoke(session: Callable[[str], Any], stack: set[tuple[str, str]]) -> Invoke:
+def invoke(session: Clients, stack: set[tuple[str, str]]) -> Invoke:
     """Call a function by its role with a recorded event; what it answers."""
 
     def call(role: str, event: str) -> Any:
@@ -147,7 +85,7 @@ def test_the_stack_has_every_part_by_its_name(stack: set[tuple[str, str]]) -> No
 
 
 def test_mappings_read_from_the_oldest_record_and_report_failures(
-    session: Callable[[str], Any], stack: set[tuple[str, str]]
+    session: Clients, stack: set[tuple[str, str]]
 ) -> None:
     mappings = session("lambda").list_event_source_mappings()["EventSourceMappings"]
     assert {each["FunctionArn"].rpartition(":")[2] for each in mappings} == {
@@ -198,7 +136,7 @@ def test_last_access_is_kept(invoke: Invoke, cache_redis_url: str) -> None:
 
 
 def test_what_the_api_takes_in_reaches_the_functions_behind_the_stream(
-    session: Callable[[str], Any], stack: set[tuple[str, str]], cache_redis_url: str
+    session: Clients, stack: set[tuple[str, str]], cache_redis_url: str
 ) -> None:
     # given
     sent = {"user_id": "4711", "pixel_id": "p", "click_id": "c", "event_name": "Search"}
@@ -209,11 +147,11 @@ def test_what_the_api_takes_in_reaches_the_functions_behind_the_stream(
     session("kinesis").put_records(StreamName=rendered["StreamName"], Records=records)
     # then
     with redis.Redis.from_url(cache_redis_url) as cache:
-        _wait(lambda: cache.exists("user:4711", "user:4712") == 2, 60, "nobody's last access came")
+        wait(lambda: cache.exists("user:4711", "user:4712") == 2, 60, "nobody's last access came")
         assert cache.hget("user:4711", "last_access") == b"2026-01-01T00:00:00.000000Z"
 
 
-def test_views_of_high_intent_go_on_their_stream(invoke: Invoke, session: Callable[[str], Any]) -> None:
+def test_views_of_high_intent_go_on_their_stream(invoke: Invoke, session: Clients) -> None:
     # when
     answer = invoke("high-intent", "kinesis")
     # then
@@ -227,7 +165,7 @@ def test_views_of_high_intent_go_on_their_stream(invoke: Invoke, session: Callab
     assert [(row["user_id"], row["percent_viewed"]) for row in rows] == [("20", "87.00")]
 
 
-def test_a_batch_that_was_given_up_is_kept_for_replay(invoke: Invoke, session: Callable[[str], Any]) -> None:
+def test_a_batch_that_was_given_up_is_kept_for_replay(invoke: Invoke, session: Clients) -> None:
     # given
     key = json.loads((EVENTS / "object_created.json").read_text())["detail"]["object"]["key"]
     session("s3").put_object(Bucket=LAKE, Key=key, Body=(EVENTS / "given_up_batch.json").read_bytes())
@@ -241,22 +179,3 @@ def test_a_batch_that_was_given_up_is_kept_for_replay(invoke: Invoke, session: C
 def test_the_scaler_looks_at_the_stream(invoke: Invoke) -> None:
     assert invoke("scale-shards", "alarm") == {"shards": 2, "target": 2}
     assert invoke("scale-shards", "schedule") == {"shards": 2, "target": 2}
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urlopen(address, timeout=2) as answer:
-            return answer.status == 200
-    except (URLError, OSError):
-        return False
-
-
-def _status(cloudformation: Any) -> str:
-    return cloudformation.describe_stacks(StackName="streaming")["Stacks"][0]["StackStatus"]
-
-
-def _wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
