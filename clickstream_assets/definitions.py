@@ -34,6 +34,7 @@ from resources.lake import LocalLakeResource
 from resources.look_ups import EnrichmentSourcesResource
 from resources.redshift import RedshiftWarehouseResource
 from resources.s3_lake import S3LakeResource
+from resources.spark import LocalSparkResource
 from resources.user_cache import RedisUserCacheResource
 from resources.users_db import MySqlUsersDbResource
 from resources.warehouse import DuckDBWarehouseResource
@@ -57,10 +58,10 @@ def build_definitions(
         assets=[
             *ingestion_assets(partitions),
             last_access,
-            *enriched_assets(partitions, settings.alert_degraded_share),
+            *enriched_assets(partitions, settings.alert_degraded_share, settings.engines["enriched_events"]),
             *failed_assets(partitions),
             *ledger_assets(partitions),
-            *flattened_assets(partitions),
+            *flattened_assets(partitions, settings.engines["flattened_events"]),
             customer_prices_asset(partitions),
             *aggregate_assets(partitions),
             latest_search_by_user,
@@ -100,12 +101,15 @@ def local_resources(settings: Settings) -> dict[str, Any]:
         "catalog_database": DuckDBCatalogResource(file=str(settings.home / "catalog.duckdb"), root=root),
         "federation": duckdb_federation,
         "delivery": RedisDeliveryResource(),
+        "spark": LocalSparkResource(scratch=root),
         **_shared_resources(),
     }
 
 
 def aws_resources(settings: Settings) -> dict[str, Any]:
     """The edges of the deployment on AWS, by role: of a stack of the template in `infra/`."""
+    from resources.glue_jobs import GlueSparkResource  # noqa: PLC0415  loads boto3
+
     stack, bucket = settings.stack.name, settings.lake_bucket
     return {
         "lake": S3LakeResource(
@@ -123,6 +127,7 @@ def aws_resources(settings: Settings) -> dict[str, Any]:
         "catalog_database": GlueCatalogResource(stack=stack, bucket=bucket),
         "federation": athena_federation(settings.stack, settings.statement_timeout_seconds),
         "delivery": FirehoseDeliveryResource(stack=stack),
+        "spark": GlueSparkResource(stack=stack, bucket=bucket),
         **_shared_resources(),
     }
 

@@ -15,16 +15,22 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from streaming.jobs.work import LakeFile
+
 # How much more there may be before the bound is looked after again, as a share of it.
 _SLACK = 0.02
 _UNLOCKED_SECONDS = 3600
 
 
 class RemoteFile:
-    """A file that is fetched when its path is asked for. The path holds as long as this object."""
+    """A file that is fetched when its path is asked for. The path holds as long as this object.
 
-    def __init__(self, name: str, fetch: Callable[[], Path]) -> None:
+    `origin` is where it comes from, for who reads it there.
+    """
+
+    def __init__(self, name: str, fetch: Callable[[], Path], origin: LakeFile | None = None) -> None:
         self.name = name
+        self.origin = origin
         self._fetch = fetch
         self._path: Path | None = None
         self._lock = threading.Lock()

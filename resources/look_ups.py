@@ -59,7 +59,7 @@ class EnrichmentSources:
         return HandedOver(
             snapshot.version,
             f"{shared}/names.parquet",
-            copied(geoip, f"{shared}/geoip") if geoip and is_remote(shared) else geoip and str(geoip),
+            None if geoip is None else copied(geoip, f"{shared}/geoip") if is_remote(shared) else str(geoip),
             {
                 "CLICKSTREAM_START": f"{settings.start:%Y-%m-%d}",
                 "IPINFO_TOKEN": settings.ipinfo_token or "",  # on AWS the name of a secret, which the job may read

@@ -27,6 +27,7 @@ from resources.s3_listing import Listing, Object
 from resources.s3_slices import is_within, raw_reader, read_error, slice_lines, slice_parquet
 from streaming.domain.tables import RAW_EVENTS, TABLES, Table
 from streaming.edges.aws import client
+from streaming.jobs.work import LakeFile
 
 # A statement that was planned before a partition was replaced may run for hours, and so may a run with its snapshot.
 IN_USE = timedelta(days=1)
@@ -159,14 +160,17 @@ class S3Lake:
             identity = f"{found.etag} {found.key} {hour:%Y-%m-%dT%H}"
             return self._copies.linked(identity, named, lambda target: _cut(prefix, found, Path(source), hour, target))
 
-        return RemoteFile(found.name, whole if is_of_one_hour(found.name) else cut)
+        address = self._address(found.key)
+        if is_of_one_hour(found.name):
+            return RemoteFile(found.name, whole, LakeFile(address))
+        return RemoteFile(found.name, cut, LakeFile(address, hour, begun_at(found)))
 
     def _published(self, table: Table, key: Key, published: Published) -> RemoteFile:
         name = f"{table.name}.{table.format}"
         # Readers take the day from the folder, as in a directory.
         named = partition_file(table, key).removeprefix(f"{table.prefix}/") if table.partition == "day" else name
         stored = self._key(published.location) + published.file
-        return RemoteFile(name, lambda: self._copy(stored, None, named))
+        return RemoteFile(name, lambda: self._copy(stored, None, named), LakeFile(self._address(stored)))
 
     def _copy(self, key: str, etag: str | None, named: str) -> Path:
         """A link to a copy of an object. Without an ETag it is one that is never overwritten."""

@@ -7,17 +7,19 @@ ends its job.
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import dagster as dg
 import msgspec
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 
-from streaming.jobs.work import Written
+from resources.lake import File, Staged
+from resources.local_copies import RemoteFile
+from streaming.jobs.work import LakeFile, Target, Written
 from streaming.settings import ROOT
 
 JOBS = ROOT / "streaming" / "jobs"
@@ -37,8 +39,12 @@ SETTINGS = {
     "spark.ui.enabled": "false",
 }
 
-# What to tell of a partition, in its metadata.
-Told = dict[str, Any]
+
+class Told(NamedTuple):
+    """What a job reports of a partition: how it was written, and what to tell of it in its metadata."""
+
+    written: Written
+    metadata: dict[str, Any]
 
 
 class SparkError(Exception):
@@ -52,7 +58,7 @@ class Spark(Protocol):
         """A folder, path or URL, for what a job and who asks for it hand each other; it goes when the block ends."""
 
     def run(self, context: dg.AssetExecutionContext, job: str, work: msgspec.Struct) -> dict[str, Told]:
-        """Run the job `streaming/jobs/<job>.py`; returns what to tell of each partition, by its key.
+        """Run the job `streaming/jobs/<job>.py`; returns what it says of each partition, by its key.
 
         Raises:
             Exception: the job failed; the run's log has said why.
@@ -94,13 +100,23 @@ class LocalSparkResource(dg.ConfigurableResource[LocalSpark]):
         return LocalSpark(Path(self.scratch))
 
 
+def lake_file(file: File) -> LakeFile:
+    """Where a job finds a file of the lake."""
+    return file.origin if isinstance(file, RemoteFile) and file.origin else LakeFile(os.fspath(file))
+
+
+def target(staged: Staged, key: str, says: Mapping[str, str]) -> Target:
+    """Where a job writes a partition that is being published, and what that says of itself."""
+    return Target(key, f"{staged.prefix}{staged.name}" if staged.prefix else str(staged.path), dict(says))
+
+
 def told(done: PipesClientCompletedInvocation) -> dict[str, Told]:
-    """What a job reported of the partitions it wrote, and where it ran, by the partitions' keys."""
-    written = [msgspec.convert(message, Written) for message in done.get_custom_messages()]
-    return {each.key: {**done.metadata, **_metadata(each)} for each in written}
+    """What a job reported of the partitions it wrote, by their keys, and where it ran."""
+    reported = [msgspec.convert(message, Written) for message in done.get_custom_messages()]
+    return {each.key: Told(each, {**done.metadata, **_metadata(each)}) for each in reported}
 
 
-def _metadata(written: Written) -> Told:
+def _metadata(written: Written) -> dict[str, Any]:
     return {
         "spark": written.spark,
         "spark_application": written.application,

@@ -137,7 +137,7 @@ class DuckDBWarehouse:
         metadata: Mapping[str, str],
         order: Order | None = None,
     ) -> int:
-        statement = _inlined(statement)
+        statement = inlined(statement)
         keys = ", ".join(f"{key}: {quoted(value)}" for key, value in metadata.items())
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
         if keys:
@@ -158,7 +158,7 @@ class DuckDBWarehouse:
         columns = ", ".join(
             csv_text(column.name) if column.type == "VARCHAR" else f'"{column.name}"' for column in table.columns
         )
-        select = f"SELECT {columns} FROM ({_inlined(statement)})"  # noqa: S608  declared names only
+        select = f"SELECT {columns} FROM ({inlined(statement)})"  # noqa: S608  declared names only
         options = "FORMAT csv, DELIMITER '|', HEADER"
         return self._run(sources, lambda connection: _copy(connection, select, parameters, file, options))
 
@@ -199,7 +199,8 @@ class DuckDBWarehouseResource(dg.ConfigurableResource[DuckDBWarehouse]):
         return DuckDBWarehouse(self.memory_limit_bytes, Path(self.temp_directory), self.threads or None)
 
 
-def _inlined(statement: str) -> str:
+def inlined(statement: str) -> str:
+    """A statement as DuckDB is to run it."""
     return statement.replace(f"/* {INLINED} */", INLINED)
 
 

@@ -1,6 +1,8 @@
 """Asset `enriched_events`."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -8,14 +10,16 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.checks import Check, Verdict, evaluate_partitions
 from clickstream_assets.enriched.heal import Healed
+from clickstream_assets.enriched.on_spark import Enriched, enrich_on_spark
 from clickstream_assets.enriched.repair import Repaired, count_degraded, degraded_hours, repair
-from clickstream_assets.enriched.seal import has_arrivals, is_closed, seal_hour
+from clickstream_assets.enriched.seal import SealedHour, has_arrivals, is_closed, is_made_from_raw, seal_hour
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import parquet_metadata, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_key, hour_of_key
 from resources.event_stream import Delivery
 from resources.lake import File, Lake, written_partition
 from resources.look_ups import EnrichmentSources
+from resources.spark import Spark
 from resources.warehouse import Warehouse
 from streaming.domain.tables import ENRICHED_EVENTS
 from streaming.edges.parquet import arrow_schema
@@ -34,8 +38,11 @@ class SealConfig(dg.Config):
     from_raw: bool | None = None
 
 
-def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.AssetsDefinition]:
-    """The sealed hours; `degraded_share` is the share of degraded rows above which an hour is warned of."""
+def enriched_assets(partitions: Partitions, degraded_share: float, engine: str) -> list[dg.AssetsDefinition]:
+    """The sealed hours; `degraded_share` is the share of degraded rows above which an hour is warned of.
+
+    `engine` enriches hours anew: `duckdb`, with this process, or `spark`.
+    """
 
     @dg.asset(
         partitions_def=partitions.hours,
@@ -64,7 +71,7 @@ def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.As
             ),
         ],
         group_name="enriched",
-        kinds={"parquet", "duckdb"},
+        kinds={"parquet", "duckdb", engine},
         owners=["team:platform"],
         metadata=table_metadata(ENRICHED_EVENTS),
         freshness_policy=HOURLY,
@@ -76,6 +83,7 @@ def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.As
         warehouse: dg.ResourceParam[Warehouse],
         delivery: dg.ResourceParam[Delivery],
         look_ups: dg.ResourceParam[EnrichmentSources],
+        spark: dg.ResourceParam[Spark],
     ) -> Iterator[Any]:
         """Every record of an hour of arrival once, sealed into one sorted file when delivery is done with the hour.
 
@@ -84,12 +92,18 @@ def enriched_assets(partitions: Partitions, degraded_share: float) -> list[dg.As
         """
         progress = delivery.progress()
         from_raw = True if config.from_raw is None and BACKFILL_TAG in context.run.tags else config.from_raw
+        hours = [hour_of_key(key) for key in context.partition_keys]
+        closed = [hour for hour in hours if is_closed(hour, lake, progress) and has_arrivals(hour, lake)]
+        on_spark: dict[datetime, Enriched] = {}
+        if engine == "spark" and (anew := [hour for hour in closed if is_made_from_raw(hour, lake, from_raw)]):
+            on_spark = enrich_on_spark(anew, lake, warehouse, look_ups, spark, partial(spark.run, context))
         schemas, degraded, healed = {}, {}, {}
-        for key in context.partition_keys:
-            hour = hour_of_key(key)
-            if not is_closed(hour, lake, progress) or not has_arrivals(hour, lake):
-                continue
-            sealed = seal_hour(hour, lake, warehouse, look_ups, from_raw=from_raw)
+        for hour in closed:
+            key = hour_key(hour)
+            if hour in on_spark:
+                sealed = SealedHour(on_spark[hour].rows, True, Healed(0, []))
+            else:
+                sealed = seal_hour(hour, lake, warehouse, look_ups, from_raw=from_raw)
             file = written_partition(lake, ENRICHED_EVENTS, hour)
             told = {"from_raw": sealed.from_raw, "healed": sealed.healed.records, "first_healed": sealed.healed.first}
             context.add_asset_metadata({**parquet_metadata(file, "arrival_timestamp"), **told}, partition_key=key)

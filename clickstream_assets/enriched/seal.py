@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.heal import Healed, heal, keep_failures
-from clickstream_assets.enriched.recorded import Snapshot, repeatable
+from clickstream_assets.enriched.recorded import Snapshot, recorded_places
 from resources.event_stream import DeliveryProgress
 from resources.lake import File, Lake
 from resources.warehouse import Source, Warehouse, sql_file
@@ -16,6 +16,7 @@ from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENT
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema
 from streaming.jobs.enrichment import enrich_records
+from streaming.jobs.look_ups import RecordedLookUps
 from streaming.jobs.raw import RAW_IDENTITIES, raw_records
 
 # What the sealed file says of itself: the landing files that are in it, and whether it was made from raw.
@@ -64,7 +65,7 @@ def seal_hour(
     hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: LookUpSources, *, from_raw: bool | None
 ) -> SealedHour:
     """Seal a closed hour: from landing, healed first, or anew from raw (`from_raw` None: as it was made last)."""
-    if was_made_from_raw(hour, lake) if from_raw is None else from_raw:
+    if is_made_from_raw(hour, lake, from_raw):
         return SealedHour(enrich_anew(hour, lake, warehouse, look_ups.snapshot()), True, Healed(0, []))
     healed = heal(hour, lake, warehouse, look_ups.live)
     return SealedHour(seal(hour, lake, warehouse), False, healed)
@@ -72,7 +73,7 @@ def seal_hour(
 
 def seal(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
     """Seal an hour from its landing files; returns its rows."""
-    landed = _landed(hour, lake)
+    landed = landed_files(hour, lake)
     return _publish(hour, lake, warehouse, landed, landed.files, from_raw=False)
 
 
@@ -82,9 +83,10 @@ def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: Snap
     Places of a provider that may answer otherwise tomorrow stay as they were recorded, unless it failed then.
     A record that is in landing alone stays as it is, so that the ledger goes on telling of it.
     """
-    landed = _landed(hour, lake)
+    landed = landed_files(hour, lake)
     raw = lake.list_hour(RAW_EVENTS.prefix, hour)
-    finder = repeatable(look_ups, hour, lake, warehouse)
+    recorded = recorded_places(look_ups, hour, lake, warehouse)
+    finder = look_ups if recorded is None else RecordedLookUps(recorded, look_ups)
     with lake.scratch() as scratch:
         enriched, absent = scratch / "enriched.parquet", scratch / "absent_from_raw.parquet"
         with pq.ParquetWriter(enriched, arrow_schema(ENRICHED_LANDING)) as writer:
@@ -113,8 +115,10 @@ def sealed_from(sealed: File) -> set[str]:
     return set(json.loads(pq.read_metadata(sealed).metadata[LANDING_FILES.encode()]))
 
 
-def was_made_from_raw(hour: datetime, lake: Lake) -> bool:
-    """Whether an hour stands as it was enriched anew; sealing it again must not bring the old names back."""
+def is_made_from_raw(hour: datetime, lake: Lake, from_raw: bool | None) -> bool:
+    """Whether an hour is to be enriched anew: as asked, or else as it stands, lest the old names come back."""
+    if from_raw is not None:
+        return from_raw
     sealed = lake.partition(ENRICHED_EVENTS, hour)
     return sealed is not None and pq.read_metadata(sealed).metadata[FROM_RAW.encode()] == b"true"
 
@@ -124,22 +128,27 @@ def arrivals_changed_at(hour: datetime, lake: Lake) -> int:
     return lake.changed_at(ARRIVALS, hour)
 
 
-class _Landed(NamedTuple):
+class Landed(NamedTuple):
     """The landing files of an hour, and the moment from which on more may have come, in nanoseconds since 1970."""
 
     as_of: int
     files: Sequence[File]
 
+    def says(self, from_raw: bool) -> dict[str, str]:
+        """What a sealed file says of itself."""
+        return {LANDING_FILES: json.dumps([file.name for file in self.files]), FROM_RAW: json.dumps(from_raw)}
 
-def _landed(hour: datetime, lake: Lake) -> _Landed:
+
+def landed_files(hour: datetime, lake: Lake) -> Landed:
+    """What has landed of an hour, as it is now."""
     as_of = arrivals_changed_at(hour, lake)  # before the listing: what comes in between shows as newer
-    return _Landed(as_of, lake.list_hour(ENRICHED_LANDING.prefix, hour))
+    return Landed(as_of, lake.list_hour(ENRICHED_LANDING.prefix, hour))
 
 
 def _publish(
-    hour: datetime, lake: Lake, warehouse: Warehouse, landed: _Landed, files: Sequence[File], *, from_raw: bool
+    hour: datetime, lake: Lake, warehouse: Warehouse, landed: Landed, files: Sequence[File], *, from_raw: bool
 ) -> int:
-    says = {LANDING_FILES: json.dumps([file.name for file in landed.files]), FROM_RAW: json.dumps(from_raw)}
+    says = landed.says(from_raw)
     sources = {"enriched_landing": Source(ENRICHED_LANDING, files)}
     with lake.publishing(ENRICHED_EVENTS, hour, landed.as_of) as file:
         return warehouse.save(sql_file("enriched/enriched_events"), [], sources, file, says, ORDER)

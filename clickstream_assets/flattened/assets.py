@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ from clickstream_assets.flattened.flatten import (
     changed_arrivals,
     find_event_hours,
     flatten,
+    flatten_on_spark,
     is_pending,
     repeated_clicks,
 )
@@ -19,6 +21,7 @@ from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import Metadata, parquet_metadata, table_metadata
 from clickstream_assets.partitions import SAME_PERIOD, SINGLE_RUN, Partitions, hour_key, hour_of_key
 from resources.lake import Lake, written_partition
+from resources.spark import Spark
 from resources.warehouse import Warehouse
 from streaming.domain.tables import FLATTENED_EVENTS
 
@@ -31,8 +34,8 @@ class FlattenConfig(dg.Config):
     only_pending: bool = False
 
 
-def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
-    """The flattened events."""
+def flattened_assets(partitions: Partitions, engine: str) -> list[dg.AssetsDefinition]:
+    """The flattened events; `engine` writes them: `duckdb`, or `spark`."""
 
     @dg.asset(
         partitions_def=partitions.hours,
@@ -53,7 +56,7 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
             )
         ],
         group_name="flattened",
-        kinds={"parquet", "duckdb", "sql"},
+        kinds={"parquet", engine, "sql"},
         owners=["team:analytics"],
         metadata=table_metadata(FLATTENED_EVENTS),
         freshness_policy=HOURLY,
@@ -63,6 +66,7 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         config: FlattenConfig,
         lake: dg.ResourceParam[Lake],
         warehouse: dg.ResourceParam[Warehouse],
+        spark: dg.ResourceParam[Spark],
     ) -> Iterator[Any]:
         """One row per click of an hour of event time, from whatever hours of arrival the ledger found its events in.
 
@@ -72,12 +76,17 @@ def flattened_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
         found = find_event_hours(hours, lake)
         if config.only_pending:
             hours = [hour for hour in hours if is_pending(hour, found[hour], lake)]
+        due = {hour: found[hour] for hour in hours if found[hour].arrivals or lake.partition(FLATTENED_EVENTS, hour)}
+        changed = {hour: changed_arrivals(hour, event_hour, lake) for hour, event_hour in due.items()}
+        by_spark: dict[datetime, Metadata] = {}
+        if engine == "spark" and due:
+            by_spark = flatten_on_spark(due, lake, partial(spark.run, context))
         told = {}
-        for hour in hours:
-            if found[hour].arrivals or lake.partition(FLATTENED_EVENTS, hour):
-                changed = changed_arrivals(hour, found[hour], lake)
-                flatten(hour, found[hour], lake, warehouse)
-                told[hour_key(hour)] = _metadata(hour, found[hour], changed, lake)
+        for hour, event_hour in due.items():
+            if engine == "duckdb":
+                flatten(hour, event_hour, lake, warehouse)
+            metadata = _metadata(hour, event_hour, changed[hour], lake)
+            told[hour_key(hour)] = metadata | by_spark.get(hour, {})
         repeated = repeated_clicks(hours, lake, warehouse)
         verdicts = {
             key: Verdict(hour_of_key(key) not in repeated, {"repeated_clicks": repeated.get(hour_of_key(key), 0)})

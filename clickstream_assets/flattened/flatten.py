@@ -1,22 +1,27 @@
 """Flattening an hour of event time from the hours of arrival in which the ledger found its events."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.seal import HOUR, enriched_files
 from clickstream_assets.ledger.balance import read_ledger
-from resources.lake import Lake
+from resources.lake import File, Lake
+from resources.spark import Told, lake_file, target
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FLATTENED_EVENTS
 from streaming.domain.validation import MAX_CLOCK_SKEW
+from streaming.jobs.work import FlattenedHour, FlattenWork
 
 # What a flattened file says of itself: the hours of arrival in it, each with the hash of its rows of this event hour.
 ARRIVAL_HOURS = "arrival_hours"
+STATEMENT = "flatten/flattened_events"
 ORDER = ("event_timestamp", "click_id")
 
 
@@ -56,15 +61,29 @@ def flatten(hour: datetime, event_hour: EventHour, lake: Lake, warehouse: Wareho
     Raises:
         RedLedgerError: an hour of arrival it needs does not balance.
     """
-    if event_hour.red:
-        red = ", ".join(f"{arrival:%Y-%m-%d %H:00}" for arrival in event_hour.red)
-        raise RedLedgerError(f"{hour:%Y-%m-%d %H:00} is not flattened: the ledger is red for arrival hour {red}")
-    files = [file for arrival in event_hour.arrivals for file in enriched_files(arrival, lake)]
-    start = hour.astimezone(UTC).replace(tzinfo=None)
-    says = {ARRIVAL_HOURS: json.dumps(_described(event_hour))}
-    sources = {"enriched_events": Source(ENRICHED_EVENTS, files)}
+    sources = {"enriched_events": Source(ENRICHED_EVENTS, _files(hour, event_hour, lake))}
     with lake.publishing(FLATTENED_EVENTS, hour) as file:
-        return warehouse.save(sql_file("flatten/flattened_events"), [start, start + HOUR], sources, file, says, ORDER)
+        return warehouse.save(sql_file(STATEMENT), _bounds(hour), sources, file, _says(event_hour), ORDER)
+
+
+def flatten_on_spark(
+    event_hours: Mapping[datetime, EventHour], lake: Lake, run: Callable[[str, FlattenWork], dict[str, Told]]
+) -> dict[datetime, dict[str, Any]]:
+    """Write the partitions of event hours by one job; `run` runs it. Returns what to tell of each in its metadata.
+
+    Raises:
+        RedLedgerError: an hour of arrival that one of them needs does not balance; none is written.
+    """
+    keys = {hour.isoformat(): hour for hour in event_hours}
+    files = {hour: _files(hour, event_hour, lake) for hour, event_hour in event_hours.items()}
+    with ExitStack() as publishing:
+        hours = []
+        for key, hour in keys.items():
+            staged = publishing.enter_context(lake.publishing(FLATTENED_EVENTS, hour))
+            written = target(staged, key, _says(event_hours[hour]))
+            hours.append(FlattenedHour(written, *_bounds(hour), [lake_file(file) for file in files[hour]]))
+        told = run("flatten", FlattenWork(sql_file(STATEMENT), ORDER, hours))
+    return {hour: told[key].metadata for key, hour in keys.items()}
 
 
 def changed_arrivals(hour: datetime, event_hour: EventHour, lake: Lake) -> list[datetime]:
@@ -89,6 +108,22 @@ def repeated_clicks(hours: Iterable[datetime], lake: Lake, warehouse: Warehouse)
     sources = {"flattened_events": Source(FLATTENED_EVENTS, files)}
     found = warehouse.select(sql_file("flatten/repeated_clicks"), [], sources).to_pylist()
     return {row["event_hour"].replace(tzinfo=UTC): row["repeated"] for row in found}
+
+
+def _files(hour: datetime, event_hour: EventHour, lake: Lake) -> list[File]:
+    if event_hour.red:
+        red = ", ".join(f"{arrival:%Y-%m-%d %H:00}" for arrival in event_hour.red)
+        raise RedLedgerError(f"{hour:%Y-%m-%d %H:00} is not flattened: the ledger is red for arrival hour {red}")
+    return [file for arrival in event_hour.arrivals for file in enriched_files(arrival, lake)]
+
+
+def _bounds(hour: datetime) -> tuple[datetime, datetime]:
+    start = hour.astimezone(UTC).replace(tzinfo=None)
+    return start, start + HOUR
+
+
+def _says(event_hour: EventHour) -> dict[str, str]:
+    return {ARRIVAL_HOURS: json.dumps(_described(event_hour))}
 
 
 def _described(event_hour: EventHour) -> dict[str, str]:

@@ -1,25 +1,30 @@
 """Spark job `enrich`: hours of arrival of `enriched_events`, every record enriched anew from raw.
 
-Each raw file is enriched by a task of its own; the rows and what is in landing alone then make the sealed hour.
+Each raw file is enriched by a task of its own. The rows, and what is in landing alone, then meet by record_id, and the
+statement that seals an hour is run on each share of them: by DuckDB, whose hash decides between copies.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import duckdb
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING
 from streaming.edges.geo_provider import open_geo
 from streaming.edges.look_ups import Finder
-from streaming.edges.parquet import arrow_schema
+from streaming.edges.parquet import arrow_schema, write_row_groups
 from streaming.jobs.enrichment import enrich_records
 from streaming.jobs.files import local_copy, open_input, open_output, read_table
 from streaming.jobs.look_ups import PATIENCE_SECONDS, FixedLookUps, RecordedLookUps
-from streaming.jobs.raw import RAW_IDENTITIES, raw_records
+from streaming.jobs.raw import RAW_IDENTITIES, RawRecord, batches, lines_of
 from streaming.jobs.session import Saved, open_job, read, save, write_all
 from streaming.jobs.work import EnrichedHour, EnrichWork, HandedOver, LakeFile
 from streaming.settings import load_settings
@@ -27,12 +32,17 @@ from streaming.settings import load_settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# Of each task, which spills beyond; and rows that it passes on at once.
+MEMORY_LIMIT_BYTES = 300_000_000
+BATCH_ROWS = 2_000
+
 
 class Part(NamedTuple):
-    """A raw file to enrich: where its rows go, where its failures, and the recorded places of its hour."""
+    """A raw file to enrich: where its rows go, its identities, its failures; and the recorded places of its hour."""
 
     raw: LakeFile
     rows: str
+    identities: str
     failures: str
     recorded: str | None
 
@@ -50,8 +60,8 @@ def main() -> None:
 def parts_of(hour: EnrichedHour) -> list[Part]:
     """The raw files of an hour."""
     return [
-        Part(file, f"{hour.scratch}-{number}.parquet", f"{hour.scratch}-{number}.json", hour.recorded)
-        for number, file in enumerate(hour.raw)
+        Part(file, f"{at}-rows.parquet", f"{at}-identities.parquet", f"{at}-failures.json", hour.recorded)
+        for file, at in ((file, f"{hour.scratch}-{number}") for number, file in enumerate(hour.raw))
     ]
 
 
@@ -64,14 +74,17 @@ def enrich_part(told: bytes, part: Part) -> bool:
     with (
         open_input(part.raw.path) as raw,
         open_output(part.rows) as rows,
-        open_output(part.failures) as lines,
-        pq.ParquetWriter(rows, arrow_schema(ENRICHED_LANDING)) as writer,
+        open_output(part.identities) as identities,
+        open_output(part.failures) as failures,
+        pq.ParquetWriter(rows, arrow_schema(ENRICHED_LANDING)) as enriched,
+        pq.ParquetWriter(identities, arrow_schema(RAW_IDENTITIES)) as known,
     ):
-        for records in raw_records([raw], hour=part.raw.hour):
-            enriched = enrich_records(records, finder)
-            writer.write_table(enriched.rows)
-            if enriched.failures:
-                lines.write(msgspec.json.encode(enriched.failures) + b"\n")
+        for records in batches(lines_of(raw, part.raw.hour, part.raw.begun)):
+            known.write_table(_identities(records))
+            answer = enrich_records(records, finder)
+            enriched.write_table(answer.rows)
+            if answer.failures:
+                failures.write(msgspec.json.encode(answer.failures) + b"\n")
                 failed = True
     return failed
 
@@ -95,12 +108,33 @@ def seal(work: EnrichWork, failed: set[str], spark: "SparkSession", hour: Enrich
     """Write one hour of arrival from its enriched parts, and from what is in landing alone."""
     parts = parts_of(hour)
     read(spark, ENRICHED_LANDING, hour.landing).createOrReplaceTempView("enriched_landing")
-    read(spark, RAW_IDENTITIES, hour.raw).createOrReplaceTempView("raw_events")
+    known = [LakeFile(part.identities) for part in parts]
+    read(spark, RAW_IDENTITIES, known).createOrReplaceTempView("raw_events")
     absent = spark.sql(work.absent_from_raw)
     enriched = read(spark, ENRICHED_LANDING, [LakeFile(part.rows) for part in parts])
-    enriched.unionByName(absent).createOrReplaceTempView("enriched_landing")
-    rows = save(spark.sql(work.enriched_events), work.order, ENRICHED_EVENTS, hour.target)
+    copies = enriched.unionByName(absent).repartition("record_id")
+    once = copies.mapInArrow(partial(keep_one, work.enriched_events), copies.schema)
+    rows = save(once, work.order, ENRICHED_EVENTS, hour.target)
     return Saved(rows, [part.failures for part in parts if part.failures in failed])
+
+
+def keep_one(statement: str, copies: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """One row per record_id, of rows that are together by it."""
+    schema = arrow_schema(ENRICHED_LANDING)
+    with TemporaryDirectory() as folder:
+        with open_output(f"{folder}/copies.parquet") as file:
+            if not write_row_groups(copies, schema, file, {}):
+                return
+        limits: dict[str, Any] = {"memory_limit": f"{MEMORY_LIMIT_BYTES}B", "temp_directory": f"{folder}/spilled"}
+        with duckdb.connect(config=limits | {"threads": 1, "preserve_insertion_order": False}) as connection:
+            connection.from_parquet(f"{folder}/copies.parquet").create_view("enriched_landing")
+            for batch in connection.execute(statement).to_arrow_reader(BATCH_ROWS):
+                yield batch.cast(schema)
+
+
+def _identities(records: Sequence[RawRecord]) -> pa.Table:
+    columns = [[each.record_id for each in records], [each.arrival.replace(tzinfo=None) for each in records]]
+    return pa.table(columns, schema=arrow_schema(RAW_IDENTITIES))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def write_all(job: Job, hours: Sequence[Hour], write: Callable[["SparkSession", 
 
 
 def read(spark: "SparkSession", table: Table, files: Sequence[LakeFile]) -> "DataFrame":
-    """Files of a table as one, in declared columns and types; of a file with an hour, the rows that arrived then."""
+    """Parquet files of a table as one, in its columns and types; of a file with an hour, the rows that arrived then."""
     from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415
     from pyspark.sql.types import StructField, StructType, TimestampNTZType, TimestampType  # noqa: PLC0415
 
@@ -92,7 +92,7 @@ def read(spark: "SparkSession", table: Table, files: Sequence[LakeFile]) -> "Dat
         ]
     )
     columns = [f"CAST({field.name} AS {field.dataType.simpleString()}) AS {field.name}" for field in declared]
-    reader = spark.read.format(table.format).schema(zoned)
+    reader = spark.read.format("parquet").schema(zoned)
     parts = [
         _arrived(reader.load([file.path for file in files if file.hour == hour]).selectExpr(*columns), hour)
         for hour in sorted({file.hour for file in files}, key=str)

@@ -10,10 +10,14 @@ import msgspec
 
 
 class LakeFile(msgspec.Struct):
-    """A file of the lake. `hour` (UTC): only those of its rows count that arrived then; None: all do."""
+    """A file of the lake. `hour` (UTC): only those of its rows count that arrived then; None: all do.
+
+    `begun` is when the oldest record arrived of a file whose lines are what was on the stream, as Firehose has them.
+    """
 
     path: str
     hour: datetime | None = None
+    begun: datetime | None = None
 
 
 class Target(msgspec.Struct):
