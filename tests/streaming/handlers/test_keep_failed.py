@@ -1,17 +1,22 @@
 import gzip
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pybase64
 import pytest
 
+from clickstream_assets.failed.errors import collect_failures
 from streaming.domain.failures import CONSUMER_STAGES
 from streaming.edges.aws import client
 from streaming.edges.error_output import Failure, error_line
 from streaming.handlers import keep_failed
 from streaming.handlers.keep_failed import error_files, lambda_handler
 from streaming.settings import ROOT
+from tests.s3_lakes import make_s3_lake
 
 EVENTS = ROOT / "tests" / "events"
 BUCKET = "clickstream-lake"
@@ -56,6 +61,22 @@ def test_the_lines_are_those_of_the_local_deployment() -> None:
     record = next(keep_failed._records(json.loads((EVENTS / "kinesis.json").read_text())))
     local = json.loads(error_line(record, Failure("RetryAttemptsExhausted", "Unhandled", 11), "arn"))
     assert json.loads(line).keys() == local.keys()
+
+
+def test_the_lake_finds_them_among_the_failures_of_their_hour(aws: str, tmp_path: Path) -> None:
+    # given
+    lake = make_s3_lake(tmp_path / "lake")
+    keep_failed._s3.cache_clear()
+    client("s3").put_object(Bucket=BUCKET, Key=KEY, Body=(EVENTS / "given_up_batch.json").read_bytes())
+    lambda_handler(OBJECT_CREATED, None)
+    # when
+    (file,) = collect_failures(datetime(2026, 11, 23, 4, tzinfo=UTC), lake, tmp_path / "failed.parquet")
+    # then
+    rows = pq.read_table(file).to_pylist()
+    assert [(row["record_id"], row["stage"], row["error_code"]) for row in rows] == [
+        ("01a206f6b36f69a15e67b22bcb510000", "last_access", "RetryAttemptsExhausted"),
+        ("01a206f6b36f69a15e67b22bcb510001", "last_access", "RetryAttemptsExhausted"),
+    ]
 
 
 def test_the_event_may_be_text_or_json() -> None:
