@@ -7,7 +7,7 @@ import subprocess
 import sys
 import zipfile
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from commands import package
 from commands.package import build, distributions, install, lambda_roles, reach
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
+from tests.streaming.cloudformation import CloudFormation
+from tests.streaming.conftest import cloudformation
+
+__all__ = ["cloudformation"]
 
 EVENTS = ROOT / "tests" / "events"
 MEGABYTE = 1_000_000
@@ -54,9 +58,16 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def invoke(tasks: dict[str, Path], runtime: Path, aws_environment: dict[str, str]) -> Callable[..., dict[str, Any]]:
-    def run(role: str, *events: str, **environment: str) -> dict[str, Any]:
-        files = [str(EVENTS / f"{event}.json") for event in events]
+def invoke(
+    tasks: dict[str, Path], runtime: Path, aws_environment: dict[str, str], tmp_path: Path
+) -> Callable[..., dict[str, Any]]:
+    """Calls a Lambda with events, each by the name of a recorded one or as it is."""
+
+    def run(role: str, *events: str | dict[str, Any], **environment: str) -> dict[str, Any]:
+        files = [EVENTS / f"{event}.json" if isinstance(event, str) else tmp_path / f"{role}.json" for event in events]
+        for file, event in zip(files, events, strict=True):
+            if isinstance(event, dict):
+                file.write_text(json.dumps(event))
         return _run(tasks[role], runtime, lambda_roles()[role], files, aws_environment | environment)
 
     return run
@@ -193,7 +204,40 @@ def test_the_scaler_looks_at_its_stream(invoke: Callable[..., dict[str, Any]]) -
     assert answer == {"shards": 2, "target": 2}
 
 
-def _run(task: Path, runtime: Path, module: str, events: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
+def test_a_secret_is_read_with_the_runtimes_own_boto3(
+    invoke: Callable[..., dict[str, Any]], cache_redis_url: str, mysql_url: str
+) -> None:
+    secrets = boto3.client("secretsmanager")
+    secrets.create_secret(Name="cache", SecretString=cache_redis_url)
+    secrets.create_secret(Name="shop", SecretString=json.dumps({"url": mysql_url}))
+    environment = {"CACHE_REDIS_URL": "secretsmanager:cache", "MYSQL_URL": "secretsmanager:shop#url"}
+    (answer,) = invoke("data-update", "schedule", **environment)["answers"]
+    assert answer["updated"] == 1000
+
+
+def test_a_batch_that_was_given_up_is_kept_for_a_replay(invoke: Callable[..., dict[str, Any]]) -> None:
+    created = json.loads((EVENTS / "object_created.json").read_text())["detail"]
+    bucket, s3 = created["bucket"]["name"], boto3.client("s3")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key=created["object"]["key"], Body=(EVENTS / "given_up_batch.json").read_bytes())
+    (answer,) = invoke("keep-failed", "object_created")["answers"]
+    (file,) = answer["files"]
+    assert file.startswith("failed/last_access/year=2026/month=11/day=23/hour=04/")
+    assert s3.list_objects_v2(Bucket=bucket, Prefix=file)["KeyCount"] == 1
+
+
+@pytest.mark.parametrize(("role", "told"), [("set-up-database", "SUCCESS"), ("set-up-warehouse", "FAILED")])
+def test_cloudformation_is_told_what_came_of_its_request(
+    role: str, told: str, invoke: Callable[..., dict[str, Any]], cloudformation: CloudFormation
+) -> None:
+    """The emulator has no warehouse: that it cannot be reached must not leave the stack waiting."""
+    invoke(role, cloudformation.event("Delete", {"WorkgroupArn": "arn:aws:redshift-serverless:::workgroup/none"}))
+    assert [answer["Status"] for answer in cloudformation.answers] == [told]
+
+
+def _run(
+    task: Path, runtime: Path, module: str, events: Sequence[Path], environment: Mapping[str, str]
+) -> dict[str, Any]:
     script = Path(__file__).with_name("lambda_runtime.py")
     command = [sys.executable, "-I", "-S", script, task, runtime, f"{module}.lambda_handler", *events]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
