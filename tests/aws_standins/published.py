@@ -26,6 +26,7 @@ def publish(table: Table, partitions: Mapping[datetime | date | None, pa.Table])
     s3, glue = boto3.client("s3"), boto3.client("glue")
     described = table_input(table, f"s3://{BUCKET}")
     glue.create_table(DatabaseName=DATABASE, TableInput=described)
+    inputs = []
     for number, (key, rows) in enumerate(partitions.items()):
         content = BytesIO()
         pq.write_table(rows, content)
@@ -33,11 +34,9 @@ def publish(table: Table, partitions: Mapping[datetime | date | None, pa.Table])
         s3.put_object(Bucket=BUCKET, Key=f"{folder}rows.parquet", Body=content.getvalue())
         if key:
             storage = described["StorageDescriptor"] | {"Location": f"s3://{BUCKET}/{folder}"}
-            glue.create_partition(
-                DatabaseName=DATABASE,
-                TableName=table.name,
-                PartitionInput={"Values": _values(key), "StorageDescriptor": storage},
-            )
+            inputs.append({"Values": _values(key), "StorageDescriptor": storage})
+    if inputs:
+        glue.batch_create_partition(DatabaseName=DATABASE, TableName=table.name, PartitionInputList=inputs)
 
 
 def _values(key: datetime | date) -> list[str]:

@@ -1,5 +1,7 @@
 """Statements through the Data API: run once, followed to their end, cancelled when nobody waits, told if they fail."""
 
+import os
+import signal
 import threading
 
 import pytest
@@ -72,15 +74,9 @@ def test_a_statement_past_its_time_is_cancelled(redshift_data: Service) -> None:
     assert statement.outcome == "cancelled"
 
 
-def test_an_interrupted_wait_cancels_the_statement(
-    redshift: RedshiftData, redshift_data: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_wait_cancels_the_statement(redshift: RedshiftData, redshift_data: Service) -> None:
     redshift_data.statements.slow_seconds = 30
-
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(remote_statements.time, "sleep", interrupt)
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         redshift.run("SELECT 1 AS one")
     (statement,) = redshift_data.statements.all

@@ -2,16 +2,18 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import boto3
+import duckdb
 import pyarrow as pa
 import pytest
 
 from resources.redshift import RedshiftData, external_schema
 from resources.redshift_sql import unload
-from resources.warehouse import sql_file
+from resources.warehouse import DuckDBWarehouse, Source, sql_file
 from streaming.domain.tables import FLATTENED_EVENTS
-from streaming.edges.parquet import arrow_schema
+from streaming.edges.parquet import arrow_schema, parquet_bytes
 from streaming.settings import ROOT
 from tests.aws_standins.published import create_bucket, publish
 from tests.aws_standins.redshift import RedshiftData as Service
@@ -59,6 +61,18 @@ def test_the_files_run_as_they_are(redshift_data: Service) -> None:
     assert {file.stem for file in (ROOT / "sql" / "spectrum").glob("*.sql")} == {
         "create_external_schema", "events_by_type", "unload_events_by_country",
     }  # fmt: skip
+
+
+def test_files_say_in_the_old_way_too_that_moments_are_microseconds(tmp_path: Path) -> None:
+    """Spectrum reads a whole number without that as another moment, and no row is of the day that is asked for."""
+    rows = pa.Table.from_pylist([{"event_timestamp": HOUR.replace(tzinfo=None)}], arrow_schema(FLATTENED_EVENTS))
+    here, there = tmp_path / "arrow.parquet", tmp_path / "duckdb.parquet"
+    here.write_bytes(parquet_bytes(rows))
+    source = {"events": Source(None, [here])}
+    DuckDBWarehouse(200_000_000, tmp_path / ".duckdb").save("SELECT * FROM events", [], source, there, {})
+    for file in (here, there):
+        schema = f"SELECT converted_type FROM parquet_schema('{file}') WHERE name = 'event_timestamp'"
+        assert duckdb.sql(schema).fetchall() == [("TIMESTAMP_MICROS",)]
 
 
 def test_the_schema_shows_the_database_of_the_stack() -> None:
