@@ -26,7 +26,7 @@ LAKE = {"RawArchiveDays": "90", "VersionDays": "7", "JobWorkers": "2", "LogReten
 STORES = {
     "SubnetIds": "subnet-1,subnet-2", "FunctionSecurityGroup": "sg-1", "StoreSecurityGroup": "sg-2", "KeyArn": "key",
     "RedisNodeType": "cache.t4g.small", "RedisNodes": "1", "AuroraMinCapacity": "0.5", "AuroraMaxCapacity": "4",
-    "AuroraDeletionProtection": "true", "DemoCustomers": "false", "LogRetentionDays": "30",
+    "AuroraDeletionProtection": "true", "DemoCustomers": "false", "SourceKey": "source.zip", "LogRetentionDays": "30",
 }  # fmt: skip
 
 
