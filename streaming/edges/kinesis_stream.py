@@ -178,7 +178,7 @@ class KinesisEventStream:
             answer = self._writer.put_records(StreamName=self._stream, Records=entries)
         except ClientError as error:
             return [PutResult(None, error.response["Error"]["Code"])] * len(records)
-        except BotoCoreError as error:
+        except (BotoCoreError, OSError) as error:
             return [PutResult(None, type(error).__name__)] * len(records)
         return [
             PutResult(None, entry["ErrorCode"])
@@ -279,5 +279,5 @@ def _unavailable_on_aws_error() -> Iterator[None]:
 
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, OSError) as error:
         raise StreamUnavailable(f"the event stream's Kinesis: {error}") from error

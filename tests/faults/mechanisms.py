@@ -247,7 +247,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     ),
     Mechanism(
         23,
-        "test_kinesis.py::test_23_any_process_killed_under_load_while_shards_split_and_merge",
+        "test_kinesis.py::test_23_an_order_of_a_user_holds_while_shards_split",
         "streaming/runtime/worker.py",
         "shards that a stream gets later are served",
         "            try:\n                self._serve_new_shards()\n",

@@ -5,6 +5,7 @@ and while its shards are split and merged. What is expected of Redis is expected
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from streaming.domain.timestamps import format_timestamp
 from streaming.edges.event_stream import DELIVERY, EVENTS
 from tests.aggregates_of_records import aggregate
 from tests.aws_account import account, create_streams, environment
-from tests.aws_proxy import Answer, AwsProxy, Fault, Faults, Forward, Request, lose_answer, refuse, refuse_records
+from tests.aws_proxy import Answer, AwsProxy, Fault, Faults, Forward, Request, cut, lose_answer, refuse, refuse_records
 from tests.faults.platform import STREAM, Platform
 from tests.landing import event_text
 
@@ -165,6 +166,8 @@ def test_23_any_process_killed_under_load_while_shards_split_and_merge(platform:
         _reshard(6)
         for name in STREAM:
             platform.restart(name)
+        with _fault(platform, cut):
+            time.sleep(3)
         _reshard(3)
         platform.restart(*STREAM)
         platform.kill_supervisor()

@@ -14,7 +14,7 @@ from streaming.edges.event_stream import MAX_PUT_RECORDS, SHARD_END, Checkpoint,
 from streaming.edges.kinesis_stream import PUT_SECONDS, KinesisEventStream
 from streaming.edges.shard_leases import ShardLeases, connect
 from tests.aggregates_of_records import aggregate
-from tests.aws_proxy import AwsProxy, Fault, Faults, Request, cut, lose_answer, refuse, refuse_records
+from tests.aws_proxy import AwsProxy, Fault, Faults, Request, break_off, cut, lose_answer, refuse, refuse_records
 
 STREAM = "clickstream-events"
 FIRST = "shardId-000000000000"
@@ -111,6 +111,14 @@ class TestPut:
 
         assert all(result.error_code is None for result in results)
         assert sorted(everything(stream)) == sorted([data for _, data in records(10)] * 2)
+
+    def test_an_answer_that_breaks_off_is_no_acknowledgement(self, stream, proxy):
+        proxy.fault = Faults(break_off, 1, of("PutRecords"))
+
+        results = stream.put_records(records(10))
+
+        assert all(result.error_code is None for result in results)
+        assert len(everything(stream)) == 20
 
     def test_more_bytes_than_a_request_takes_go_in_several(self, stream, proxy):
         results = stream.put_records([(str(index), bytes(900_000)) for index in range(11)])
