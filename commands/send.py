@@ -76,7 +76,7 @@ def send(
     """
     settings = load_settings()
     seed = secrets.randbelow(2**31) if seed is None else seed
-    if bad_stream and not settings.redis_url:
+    if bad_stream and settings.stream == "redis" and not settings.redis_url:
         raise SettingError("--bad-stream needs the stream: start it with ./run up, or set REDIS_URL")
     options = SendOptions(
         url=url or settings.collector_url,
