@@ -10,11 +10,11 @@ import pytest
 from botocore.stub import Stubber
 from click.testing import CliRunner
 
-from commands import stacks
+from commands import destroy, stacks
 from commands.cli import cli
 from commands.deploy import ENVIRONMENT, deploy_template, ensure_bucket, publish_layer, show, upload
 from commands.package import Zip, write_zip
-from commands.stacks import Account, find_stack, first_failure, resources
+from commands.stacks import Account, Resource, find_stack, first_failure, resources
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
 from tests.commands.test_cli import run
@@ -51,7 +51,7 @@ Outputs:
   Bucket: {Value: !Ref Bucket}
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("account")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("account")]
 
 
 @pytest.fixture
@@ -182,6 +182,24 @@ def test_destroying_keeps_the_data_and_says_what_remains(template: Path, jobs: Z
     assert "  bucket clickstream-test-lake\n" in told
 
 
+def test_a_protected_database_is_let_go_and_its_snapshot_remains(
+    template: Path, jobs: Zip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator's CloudFormation makes no databases, so this one stands beside the stack."""
+    deploy_template(template, STACK, ACCOUNT, [jobs], {})
+    rds = boto3.client("rds")
+    rds.create_db_cluster(
+        DBClusterIdentifier="customers", Engine="aurora-mysql", MasterUsername="test",
+        MasterUserPassword="test-password", DeletionProtection=True,
+    )  # fmt: skip
+    rds.create_db_cluster_snapshot(DBClusterIdentifier="customers", DBClusterSnapshotIdentifier="last-of-customers")
+    monkeypatch.setattr(destroy, "resources", lambda name: [*resources(name), Resource(destroy.CLUSTER, "customers")])
+    told = CliRunner().invoke(cli, ["destroy", "--stack", STACK, "--confirm", STACK], catch_exceptions=False).output
+    assert rds.describe_db_clusters()["DBClusters"][0]["DeletionProtection"] is False
+    assert "customers: a last snapshot is kept" in told
+    assert "  snapshot last-of-customers\n" in told
+
+
 def test_destroying_with_the_data_leaves_nothing(template: Path, jobs: Zip) -> None:
     _deployed_with_data(template, jobs)
     arguments = ["destroy", "--stack", STACK, "--confirm", STACK, "--delete-data"]
@@ -217,6 +235,14 @@ def test_who_cannot_reach_an_account_is_told_why(
     answer = run("destroy", "--stage", "test", HOME=str(tmp_path), **environment)
     assert answer.returncode == 1
     assert answer.stderr.startswith(f"error: {told}")
+
+
+def test_a_dry_run_without_an_account_checks_what_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    answer = run("deploy", "--stage", "test", "--dry-run", HOME=str(tmp_path))
+    assert answer.returncode == 0, answer.stderr
+    assert "the templates are sound; nothing could be compared with a stack: no credentials" in answer.stderr
 
 
 def _deployed_with_data(template: Path, jobs: Zip) -> None:

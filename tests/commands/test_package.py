@@ -30,7 +30,7 @@ DUCKDB = "high-intent"
 IMPORT_SECONDS = 0.3
 COLD_STARTS = 5
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
