@@ -6,7 +6,6 @@ So this reads the same behind Firehose.
 import gzip
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,8 +24,6 @@ from streaming.handlers.records import EventJudge, event_judge
 BATCH_BYTES = 1_000_000
 # What a row takes besides its raw data.
 ROW_BYTES = 1_000
-
-_GZIP = b"\x1f\x8b"
 
 _SCHEMA = arrow_schema(FAILED_EVENTS)
 
@@ -81,16 +78,8 @@ def _row(stage: str, line: ErrorLine, judge: EventJudge) -> dict[str, Any]:
 
 def _lines(files: Iterable[File]) -> Iterator[bytes]:
     for file in files:
-        with _opened(file) as lines:
+        with gzip.open(file) as lines:
             yield from lines
-
-
-def _opened(file: File) -> gzip.GzipFile | BufferedReader:
-    """A file of lines. Firehose compresses no error file of a delivery that converts to Parquet."""
-    path = Path(file)
-    with path.open("rb") as start:
-        is_compressed = start.read(len(_GZIP)) == _GZIP
-    return gzip.open(path) if is_compressed else path.open("rb")
 
 
 def batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
