@@ -1,11 +1,12 @@
 """Objects of one bucket, whole or not at all: what is cut off goes on where it was, what is refused is tried again."""
 
+import io
 import os
 import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 _PIECE_BYTES = 1 << 20
 # A file beyond it is sent in parts of this size, so none is sent again for a fault in another.
@@ -39,21 +40,21 @@ class Bucket:
         Raises:
             FileNotFoundError: there is no such object.
         """
-        from botocore.exceptions import ClientError  # noqa: PLC0415 - what is not on AWS does without
-
-        try:
-            self._download(key, etag, target)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
-                raise
-            self._download(key, None, target)
+        with target.open("wb") as file:
+            self._fetch(key, etag, file)
 
     def upload(self, file: Path, key: str) -> None:
         """Store a file of any size; it is there when this returns, and nothing of it before."""
+        from boto3.exceptions import S3UploadFailedError  # noqa: PLC0415 - what is not on AWS does without
         from boto3.s3.transfer import TransferConfig  # noqa: PLC0415
 
         parts = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4)
-        self._s3.upload_file(os.fspath(file), self.name, key, Config=parts)
+        try:
+            self._s3.upload_file(os.fspath(file), self.name, key, Config=parts)
+        except S3UploadFailedError:
+            # Its completion was tried again because the answer was lost, and then there is no such upload any more.
+            if self.metadata(key) is None:
+                raise
 
     def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """Store some bytes."""
@@ -61,11 +62,12 @@ class Bucket:
 
     def read(self, key: str) -> bytes | None:
         """A small object; None where there is none."""
+        content = io.BytesIO()
         try:
-            content: bytes = self._s3.get_object(Bucket=self.name, Key=key)["Body"].read()
-        except self._s3.exceptions.NoSuchKey:
+            self._fetch(key, None, content)
+        except FileNotFoundError:
             return None
-        return content
+        return content.getvalue()
 
     def metadata(self, key: str) -> Mapping[str, str] | None:
         """What was stored beside an object; None where there is none."""
@@ -103,36 +105,51 @@ class Bucket:
                     aborted.append(upload["Key"])
         return aborted
 
-    def _download(self, key: str, etag: str | None, target: Path) -> None:
-        from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError  # noqa: PLC0415
+    def _fetch(self, key: str, etag: str | None, file: IO[bytes]) -> None:
+        """Fetch an object however often its answers break off; it may be replaced meanwhile."""
+        from botocore.exceptions import (  # noqa: PLC0415
+            ClientError,
+            FlexibleChecksumError,
+            HTTPClientError,
+            IncompleteReadError,
+        )
 
         faults = 0
-        with target.open("wb") as file:
-            while True:
-                begun = file.tell()
-                try:
-                    etag = self._go_on(key, etag, file)
-                except FlexibleChecksumError:
-                    file.seek(0)
-                    file.truncate()
-                    faults += 1
-                except (HTTPClientError, IncompleteReadError):
-                    faults = 1 if file.tell() > begun else faults + 1
-                else:
-                    return
-                if faults == _MOST_FAULTS_IN_A_ROW:
-                    raise OSError(f"s3://{self.name}/{key} was cut off {faults} times at byte {file.tell()}")
-                time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**faults)))  # noqa: S311
+        while True:
+            begun = file.tell()
+            try:
+                answer = self._get(key, etag, begun)
+                etag = str(answer["ETag"])  # what is fetched after a fault belongs to the same object
+                for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
+                    file.write(piece)
+            except (HTTPClientError, IncompleteReadError):
+                faults = 1 if file.tell() > begun else faults + 1
+            except FlexibleChecksumError:
+                _empty(file)
+                faults += 1
+            except ClientError as error:
+                if etag is None or error.response["Error"]["Code"] != "PreconditionFailed":
+                    raise
+                _empty(file)
+                etag = None  # another has taken its place
+                continue
+            else:
+                return
+            if faults == _MOST_FAULTS_IN_A_ROW:
+                raise OSError(f"s3://{self.name}/{key} was cut off {faults} times at byte {file.tell()}")
+            time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**faults)))  # noqa: S311
 
-    def _go_on(self, key: str, etag: str | None, file: Any) -> str:
-        """Fetch what a file lacks of an object."""
-        wanted: dict[str, str] = {"IfMatch": etag} if etag else {}
-        if file.tell():
-            wanted["Range"] = f"bytes={file.tell()}-"
+    def _get(self, key: str, etag: str | None, first: int) -> Mapping[str, Any]:
+        wanted = {"IfMatch": etag} if etag else {}
+        if first:
+            wanted["Range"] = f"bytes={first}-"
         try:
-            answer = self._s3.get_object(Bucket=self.name, Key=key, **wanted)
+            answer: Mapping[str, Any] = self._s3.get_object(Bucket=self.name, Key=key, **wanted)
         except self._s3.exceptions.NoSuchKey:
             raise FileNotFoundError(f"there is no s3://{self.name}/{key}") from None
-        for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
-            file.write(piece)
-        return str(answer["ETag"])
+        return answer
+
+
+def _empty(file: IO[bytes]) -> None:
+    file.seek(0)
+    file.truncate()

@@ -34,11 +34,12 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer as the client gets it."""
+    """An answer as the client gets it; `missing` is how many bytes more than it brings it says that it has."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    missing: int = 0
 
 
 Forward = Callable[[Request], Answer]
@@ -122,6 +123,13 @@ def lose_answer(request: Request, forward: Forward) -> None:
     forward(request)
 
 
+def break_off(request: Request, forward: Forward) -> Answer:
+    """The answer ends in its middle, and so does the connection."""
+    answer = forward(request)
+    half = len(answer.body) // 2
+    return answer._replace(body=answer.body[:half], missing=len(answer.body) - half)
+
+
 def refuse_records(indexes: Sequence[int], code: str = "ProvisionedThroughputExceededException") -> Fault:
     """PutRecords takes all but these records of the request, and says so in an answer of status 200."""
 
@@ -166,10 +174,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in _end_to_end(answer.headers).items():
             self.send_header(name, value)
-        length = answer.headers.get("content-length", "0") if request.method == "HEAD" else str(len(answer.body))
+        length = str(len(answer.body) + answer.missing)
+        if request.method == "HEAD":
+            length = answer.headers.get("content-length", "0")
         self.send_header("content-length", length)
         self.end_headers()
         self.wfile.write(answer.body)
+        self.close_connection = self.close_connection or answer.missing > 0
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815
 

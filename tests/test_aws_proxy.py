@@ -3,10 +3,10 @@
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ClientError, ConnectionClosedError, ResponseStreamingError
 from botocore.exceptions import HTTPClientError as HttpError
 
-from tests.aws_proxy import AwsProxy, Faults, cut, lose_answer, refuse, refuse_records
+from tests.aws_proxy import AwsProxy, Faults, break_off, cut, lose_answer, refuse, refuse_records
 
 ONCE = Config(retries={"total_max_attempts": 1})
 
@@ -38,6 +38,15 @@ def test_a_cut_connection_comes_before_or_after_the_work(aws, fault, done):
             client.create_stream(StreamName="events", ShardCount=1)
     names = boto3.client("kinesis").list_streams()["StreamNames"]
     assert names == (["events"] if done else [])
+
+
+def test_an_answer_breaks_off(aws):
+    boto3.client("s3").create_bucket(Bucket="lake")
+    boto3.client("s3").put_object(Bucket="lake", Key="a", Body=b"x" * 1000)
+    with AwsProxy(aws, break_off) as proxy:
+        s3 = boto3.client("s3", endpoint_url=proxy.address, config=ONCE)
+        with pytest.raises(ResponseStreamingError, match="500 bytes read"):
+            s3.get_object(Bucket="lake", Key="a")["Body"].read()
 
 
 def test_some_records_of_a_put_are_refused(aws):

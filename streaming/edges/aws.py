@@ -5,12 +5,15 @@ Region, credentials and endpoints come from where boto3 finds them: `AWS_REGION`
 """
 
 import os
+import random
+from functools import partial
 from threading import Lock
 from typing import Any
 
 # Throttled and failed requests are tried again with growing, random pauses: half a minute in all.
 _ATTEMPTS = 8
 _CONNECT_SECONDS = 5
+_LONGEST_PAUSE = 5.0
 
 # boto3 shares what it finds out, and not its care, between threads that make their clients at once.
 _MAKING = Lock()
@@ -33,7 +36,9 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = _ATTEMPTS,
         max_pool_connections=connections,
     )
     with _MAKING:
-        return boto3.client(service, region_name=region(), config=config)
+        made = boto3.client(service, region_name=region(), config=config)
+    made.meta.events.register_first("needs-retry", partial(_retry_cut_off, most=attempts))
+    return made
 
 
 def region() -> str | None:
@@ -41,3 +46,15 @@ def region() -> str | None:
     import boto3  # noqa: PLC0415 - as above
 
     return os.environ.get("AWS_REGION") or boto3.Session().region_name
+
+
+def _retry_cut_off(response: Any, operation: Any, attempts: int, most: int, **_: Any) -> float | None:
+    """Have what is answered in part asked again: botocore takes what came of JSON for all of it."""
+    if response is None or operation.has_streaming_output or operation.http.get("method") == "HEAD":
+        return None
+    answer = response[0]
+    if len(answer.content) == int(answer.headers.get("content-length", len(answer.content))):
+        return None
+    if attempts >= most:
+        raise ConnectionError(f"{operation.name}: the answer broke off after {len(answer.content)} bytes")
+    return random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**attempts))  # noqa: S311
