@@ -1,5 +1,9 @@
 """What Redshift unloads takes its place in the lake on S3 in one step, or leaves what was there."""
 
+import subprocess
+import sys
+import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +22,10 @@ from resources.remote_statements import StatementError
 from resources.s3_lake import S3Lake, open_s3_lake
 from streaming.domain.tables import FLATTENED_EVENTS
 from streaming.edges.parquet import arrow_schema
+from streaming.settings import ROOT
 from tests.aws_standins.published import BUCKET, DATABASE, create_bucket
 from tests.aws_standins.redshift import RedshiftData as Service
+from tests.aws_standins.statements import Statement
 
 DAY = date(2026, 11, 20)
 HOUR = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -96,3 +102,55 @@ def test_a_lost_answer_runs_nothing_twice(lake: S3Lake, warehouse: RedshiftWareh
     assert unloaded(lake, warehouse) == 1
     texts = [statement.text for statement in redshift_data.statements.all]
     assert len(texts) == len(set(texts)) == 3
+
+
+def unload_day(folder: str, run: str) -> None:
+    """What a process of its own does: unload DAY."""
+    lake = open_s3_lake(BUCKET, DATABASE, Path(folder, "copies"), 100_000_000)
+    redshift = RedshiftData("clickstream", run, 60)
+    unloaded(lake, RedshiftWarehouse(redshift, DATABASE, 200_000_000, Path(folder, ".duckdb")))
+
+
+def test_a_run_that_is_killed_leaves_the_day_as_it_was_and_the_next_one_completes(
+    lake: S3Lake, warehouse: RedshiftWarehouse, redshift_data: Service, tmp_path: Path
+) -> None:
+    flatten(lake, HOUR, "US")
+    unloaded(lake, warehouse)
+    before = text(lake)
+    flatten(lake, HOUR, "GB")
+    redshift_data.statements.slow_seconds = 0.5
+    script = f"from {__name__} import unload_day; unload_day({str(tmp_path / 'killed')!r}, 'killed')"
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) as process:
+        statement = last_unload(redshift_data, process)
+        process.kill()
+    while statement.outcome is None:  # Redshift goes on alone
+        time.sleep(0.05)
+    assert statement.outcome == "finished"
+    assert text(lake) == before
+
+    redshift_data.statements.slow_seconds = 0
+    unload_day(str(tmp_path / "next"), "next")
+    assert text(lake) == "country|event_name|events\nGB|Search|1\n"
+
+
+def last_unload(redshift_data: Service, process: "subprocess.Popen[bytes]") -> Statement:
+    """The UNLOAD that a process has begun."""
+    known = len(redshift_data.statements.all)
+    while process.poll() is None:
+        for statement in redshift_data.statements.all[known:]:
+            if statement.text.startswith("UNLOAD"):
+                return statement
+        time.sleep(0.02)
+    raise AssertionError("the process ended before its UNLOAD")
+
+
+def test_of_two_runs_at_once_one_wins(lake: S3Lake, redshift_data: Service, tmp_path: Path) -> None:
+    flatten(lake, HOUR, "US", "GB")
+    redshift_data.statements.slow_seconds = 0.3
+    threads = [threading.Thread(target=unload_day, args=[str(tmp_path / run), run]) for run in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert text(lake) == "country|event_name|events\nGB|Search|1\nUS|Search|1\n"
+    assert sum(each.text.startswith("UNLOAD") for each in redshift_data.statements.all) == 2
