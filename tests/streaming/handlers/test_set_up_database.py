@@ -13,26 +13,17 @@ from streaming.edges.user_cache import UserCache
 from streaming.edges.users_db import UsersDb, connect
 from streaming.handlers import data_update
 from streaming.handlers.set_up_database import lambda_handler, set_up
+from tests.aurora import as_aurora
 from tests.streaming.cloudformation import CloudFormation
 
 FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:clickstream-data-update"
-AURORA = (
-    "CREATE TABLE calls (id INT AUTO_INCREMENT PRIMARY KEY, called TEXT, payload TEXT)",
-    """CREATE FUNCTION lambda_async(called TEXT, payload TEXT) RETURNS TEXT
-    BEGIN INSERT INTO calls (called, payload) VALUES (called, payload); RETURN 'queued'; END""",
-)
 
 
 @pytest.fixture
 def aurora_url(mysql_url: str) -> Iterator[str]:
-    """An empty database with Aurora's function and role; calls of the function are rows of `calls`."""
-    with closing(connect(mysql_url)) as connection, connection.cursor() as cursor:
-        cursor.execute("DROP TABLE customers")
-        for statement in AURORA:
-            cursor.execute(statement)
-        cursor.execute("CREATE ROLE IF NOT EXISTS AWS_LAMBDA_ACCESS")
-        yield mysql_url
-        cursor.execute("DROP ROLE AWS_LAMBDA_ACCESS")
+    """An empty database, on Aurora."""
+    with as_aurora(mysql_url) as url:
+        yield url
 
 
 def rows(url: str, statement: str) -> tuple[tuple[Any, ...], ...]:
