@@ -70,9 +70,9 @@ class FirehoseProgress(NamedTuple):
 def delivered_up_to(metrics: FirehoseMetrics, at: datetime) -> datetime | None:
     """Until when every record that Kinesis took is in the lake, as far as metrics that end at `at` prove it.
 
-    Told by: the age of the oldest record that was held, less the lag of reading; then `at`, if nothing came since
-    that moment, or if what came since is in the raw copy by number and Firehose reads on and holds nothing. (A row
-    that is missing when its hour is sealed is made from the raw copy.)
+    Told by: the age of the oldest record that was held, less the lag of reading. Then `at`, if Firehose reads on and
+    holds nothing, and what came since that moment, if anything, is in the raw copy by number. (A row that is missing
+    when its hour is sealed is made from the raw copy.)
     """
     rows, raw = (_oldest_held(ages, metrics.behind) for ages in (metrics.row_age, metrics.raw_age))
     reads_on = _reads_on(metrics, at)
@@ -81,7 +81,7 @@ def delivered_up_to(metrics: FirehoseMetrics, at: datetime) -> datetime | None:
     arrived = min(rows.arrived, raw.arrived)
     came = sum(count for minute, count in metrics.incoming.items() if minute + MINUTE > arrived)
     kept = sum(count for minute, count in metrics.raw_records.items() if minute >= raw.minute)
-    return at if came == 0 or (reads_on and kept >= came) else arrived
+    return at if reads_on and kept >= came else arrived
 
 
 class _Held(NamedTuple):
@@ -102,14 +102,14 @@ def _oldest_held(ages: Series, behind: Series) -> _Held | None:
 
 
 def _reads_on(metrics: FirehoseMetrics, at: datetime) -> bool:
-    """Whether for a while nothing came, Firehose held nothing, and yet it read Kinesis, to its tip."""
+    """Whether for a while nothing came, Firehose held nothing, and yet it read Kinesis, to its tip, to the last."""
 
     def lately(series: Series) -> list[float]:
         return [value for minute, value in series.items() if minute >= at - SILENCE]
 
-    read = lately(metrics.behind)
-    held = lately(metrics.row_age) + lately(metrics.raw_age)
-    return bool(read) and not any(read) and not any(held) and not any(lately(metrics.incoming))
+    told_of_late = max(metrics.behind, default=at - WINDOW) >= at - 3 * MINUTE
+    disquiet = (metrics.behind, metrics.row_age, metrics.raw_age, metrics.incoming)
+    return told_of_late and not any(value for series in disquiet for value in lately(series))
 
 
 class FirehoseDelivery:
