@@ -22,6 +22,7 @@ MOST_BYTES = 100_000
 HOUR = timedelta(hours=1)
 
 _PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?:[A-Za-z0-9_=.+-]+/)+")
+_DAY = exp.Literal.number(86_400_000_000)
 # As `warehouse.FORMULA`, after a `,` put in front, which a begin of text is as good as. No backslash, which the literal
 # in UNLOAD may read once more, and characters of several bytes as alternatives: POSIX brackets may take single bytes.
 _SEPARATORS = """,;|"\t\r\n"""
@@ -54,7 +55,7 @@ def answer(statement: str, parameters: Sequence[Any], sources: Sources, table: T
     """A SELECT of `sql/` as Redshift runs it over the lake: the table's columns, text without formulas.
 
     Raises:
-        ValueError: it selects other columns than the table's.
+        ValueError: it selects other columns than the table's, or asks for a part of an interval other than days.
         sqlglot.errors.SqlglotError: it is not SQL, or Redshift has no way to say it.
     """
     select = sqlglot.parse_one(bind(statement, parameters), read="duckdb")
@@ -150,10 +151,13 @@ def _is_one_of(column: exp.Column, values: Sequence[int]) -> exp.Expr:
 
 
 def _count_days(extract: exp.Extract) -> None:
-    """Have `EXTRACT(DAY FROM a - b)` be DATEDIFF: Redshift documents no EXTRACT from what a difference is."""
-    if isinstance(extract.expression, exp.Sub):
-        days = exp.DateDiff(this=extract.expression.left, expression=extract.expression.right, unit=extract.this)
-        extract.replace(days)
+    """Have `EXTRACT(DAY FROM a - b)` be whole days by DATEDIFF: what a difference is has no documented parts."""
+    match extract:
+        case exp.Extract(this=exp.Var(name="DAY"), expression=exp.Sub(left=later, right=earlier)):
+            elapsed = exp.DateDiff(this=later, expression=earlier, unit=exp.var("MICROSECOND"))
+            extract.replace(exp.paren(exp.Div(this=elapsed, expression=_DAY.copy(), typed=True)))
+        case exp.Extract(expression=exp.Sub()):
+            raise ValueError(f"between moments Redshift is asked for days alone, not for {extract.name}")
 
 
 def _without_formulas(text: exp.Expr) -> exp.Expr:

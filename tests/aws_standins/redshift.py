@@ -153,7 +153,12 @@ class RedshiftData(JsonService):
 
 
 def _as_duckdb(node: exp.Expression) -> exp.Expression:
-    """REGEXP_REPLACE replaces every match, and knows groups as `$1`; text of any length is VARCHAR(MAX)."""
+    """REGEXP_REPLACE replaces every match, and knows groups as `$1`; text of any length is VARCHAR(MAX).
+
+    A quotient of whole numbers is whole, as DATEDIFF is one.
+    """
+    if isinstance(node, exp.Div) and isinstance(node.left, exp.TsOrDsDiff):
+        return exp.IntDiv(this=node.left, expression=node.right)
     if isinstance(node, exp.DataType) and node.is_type("varchar"):
         return exp.DataType.build("varchar")
     if not isinstance(node, exp.RegexpReplace):

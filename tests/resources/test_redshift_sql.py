@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
+import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -111,3 +112,26 @@ def test_a_table_without_partitions_gives_no_rows_and_unknown_ones_are_an_error(
     assert conditions(statement, flattened_events=Source(FLATTENED_EVENTS, [])) == ["FALSE"]
     with pytest.raises(ValueError, match="which partitions"):
         conditions(statement, flattened_events=Source(FLATTENED_EVENTS, [Path("a")]))
+
+
+@pytest.mark.parametrize(
+    "between", ["-1 days", "0 days", "47 hours 59 minutes 59.999999 seconds", "48 hours", "-25 hours"]
+)
+def test_days_between_moments_are_counted_as_duckdb_counts_them(between: str) -> None:
+    days = "SELECT EXTRACT(DAY FROM f.event_timestamp - f.insertion_timestamp) AS user_id FROM f"
+    redshift = sqlglot.parse_one(answer(days, [], {}, TABLE), read="redshift")
+    (counted,) = redshift.find_all(exp.Div)
+    assert isinstance(counted.left, exp.TsOrDsDiff)
+    whole = exp.IntDiv(this=counted.left, expression=counted.right).sql("duckdb")
+    moments = (
+        "SELECT TIMESTAMP '2026-11-20 12:00:00' AS insertion_timestamp, "
+        f"insertion_timestamp + INTERVAL '{between}' AS event_timestamp"
+    )
+    told = f"SELECT {whole}, EXTRACT(DAY FROM f.event_timestamp - f.insertion_timestamp) FROM ({moments}) f"
+    ((found, expected),) = duckdb.sql(told).fetchall()
+    assert found == expected
+
+
+def test_other_parts_of_what_lies_between_moments_are_refused() -> None:
+    with pytest.raises(ValueError, match="days alone, not for HOUR"):
+        answer("SELECT EXTRACT(HOUR FROM f.a - f.b) AS user_id FROM f", [], {}, TABLE)
