@@ -212,6 +212,20 @@ def test_stores_take_tls_alone_and_forget_nothing() -> None:
         assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Snapshot"
 
 
+def test_connectors_find_their_secrets_by_name() -> None:
+    outputs = {key: text_of(each["Value"]) for key, each in load("stores.yaml")["Outputs"].items()}
+    secrets = {text_of(each["Properties"]["Name"]) for _, _, each in resources("AWS::SecretsManager::Secret")}
+    for name, secret in {"RedisEndpoint": "${StackName}-redis-token", "MysqlConnection": "${StackName}-mysql"}.items():
+        assert secret in secrets
+        assert outputs[name].endswith(f"${{{secret}}}|")  # or nothing, for a given store
+
+
+def test_a_new_image_does_not_replace_the_host() -> None:
+    ((_, _, template),) = resources("AWS::EC2::LaunchTemplate")
+    assert template["Properties"]["LaunchTemplateData"]["ImageId"].startswith("resolve:ssm:/aws/service/")
+    assert not any(each["Type"].startswith("AWS::SSM") for each in load(ROOT_TEMPLATE)["Parameters"].values())
+
+
 def test_no_port_is_open_to_the_world() -> None:
     groups = list(resources("AWS::EC2::SecurityGroup"))
     assert groups
