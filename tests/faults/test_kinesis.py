@@ -196,10 +196,12 @@ def test_collector_and_status_say_when_kinesis_is_away_and_back(platform: OnKine
         return answer.status_code, answer.json()
 
     assert health() == (200, {"status": "ok", "stream_backlog": None})
+    platform.wait_ready(*platform.system["processes"])
     document = json.loads(platform.run("status", "--json"))
     assert {row["records"] for row in document["stream"]["backlog"]} == {None}
     assert all(row["oldest_age_seconds"] < 60 for row in document["stream"]["backlog"])
-    with _fault(platform, lambda request, forward: None):
+    assert "the stream does not count" in platform.run("status")
+    with _fault(platform, cut):
         assert health() == (503, {"status": "stream unavailable", "stream_backlog": None})
     assert health()[0] == 200
     platform.wait_delivered()
