@@ -97,7 +97,7 @@ def deploy_template(
     layer = next((publish_layer(zipped, bucket, name) for zipped in zips if zipped.file.stem == "geoip"), None)
     values = {key: value for key, value in made.items() if key in known} | ({"GeoipLayer": layer} if layer else {})
     command: list[str | Path] = ["sam", "deploy", "--template-file", template, "--stack-name", name]
-    command += ["--region", account.region, "--s3-bucket", bucket, "--s3-prefix", name]
+    command += ["--region", account.region, "--s3-bucket", bucket, "--s3-prefix", name, "--tags", f"clickstream={name}"]
     command += ["--capabilities", *CAPABILITIES, "--no-confirm-changeset", "--no-fail-on-empty-changeset"]
     if overrides := [f"{key}={value}" for key, value in {**values, **parameters}.items()]:
         command += ["--parameter-overrides", *overrides]
