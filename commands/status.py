@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from streaming.edges.aws import region
+from commands.platform import platform_settings
 from streaming.edges.event_stream import EVENTS
 from streaming.edges.streams import open_event_stream
 from streaming.runtime.health.alerts import Alert, active_alerts, named_hours
@@ -83,13 +83,14 @@ def status(as_json: bool, watch: bool) -> None:
       0  all is well
       1  a warning is active
       2  a critical alert is active
-      3  nothing runs in this home, a setting cannot be used, or it runs on AWS, whose alarms tell
+      3  nothing runs in this home, or a setting cannot be used
+
+    On AWS it shows how far the tables are, and where CloudWatch shows the rest; status 2 where the ledger is red.
     """
     try:
         settings = load_settings()
         if settings.deployment == "aws":
-            _show_aws(settings)
-            sys.exit(UNKNOWN)
+            _show_aws(platform_settings(), as_json)
         if watch:
             _watch(as_json)
             return
@@ -104,14 +105,13 @@ def status(as_json: bool, watch: bool) -> None:
     sys.exit(EXIT_STATUS[report.state])
 
 
-def _show_aws(settings: Settings) -> None:
-    """What runs here, and where the rest is watched."""
-    place = region()
-    console = f"https://{place}.console.aws.amazon.com/cloudwatch/home?region={place}#dashboards/dashboard/"
-    if running := processes(settings.home):
-        Console().print(_processes(running))
-    click.echo(f"Alarms, streams and delivery: {console}{settings.stack.name}")
-    click.echo(f"Tables, ledger and checks: Dagster, {settings.dagster_url}")
+def _show_aws(settings: Settings, as_json: bool) -> NoReturn:
+    """Show how far the tables are, and where the rest is watched."""
+    from commands import status_on_aws  # loads Dagster, which the status of one machine does without
+
+    report = status_on_aws.look(settings)
+    status_on_aws.show(report, as_json)
+    sys.exit(EXIT_STATUS[report.state])
 
 
 def look(settings: Settings, before: Refused | None = None) -> Report:

@@ -4,8 +4,6 @@ import pytest
 from click.testing import CliRunner
 
 from commands.cli import cli, main
-from streaming.domain.stack import Stack
-from streaming.settings import load_settings
 
 COMPLETE = {
     "CLICKSTREAM_DEPLOYMENT": "aws",
@@ -58,14 +56,6 @@ def test_up_without_dagster_is_nothing() -> None:
     outcome = CliRunner().invoke(cli, ["up", "--no-dagster"])
 
     assert (outcome.exit_code, "nothing to run here" in outcome.output) == (2, True)
-
-
-def test_status_says_where_the_stack_is_watched() -> None:
-    outcome = CliRunner().invoke(cli, ["status"])
-
-    assert outcome.exit_code == 3
-    assert "https://eu-west-1.console.aws.amazon.com/cloudwatch" in outcome.output
-    assert load_settings().stack == Stack("shop-clicks")
 
 
 def test_query_names_the_workgroup_to_ask() -> None:
