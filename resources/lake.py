@@ -31,7 +31,7 @@ Key = datetime | date | None
 class File(Protocol):
     """A file of the lake. `os.fspath` gives its path on this machine, fetching it first where the lake is elsewhere.
 
-    The path holds as long as the file is referred to.
+    The path holds as long as the file, or what `os.fspath` gave, is referred to.
     """
 
     @property

@@ -22,8 +22,14 @@ _SLACK = 0.02
 _UNLOCKED_SECONDS = 3600
 
 
+class _Path(str):
+    """A path, and the file as long as which it holds good."""
+
+    file: "RemoteFile"
+
+
 class RemoteFile:
-    """A file that is fetched when its path is asked for. The path holds as long as this object.
+    """A file that is fetched when its path is asked for; it holds as long as this object, or what `os.fspath` gave.
 
     `origin` is where it comes from, for who reads it there.
     """
@@ -40,7 +46,9 @@ class RemoteFile:
             if self._path is None:
                 self._path = self._fetch()
                 weakref.finalize(self, _let_go, self._path, os.getpid())
-            return str(self._path)
+        path = _Path(self._path)
+        path.file = self
+        return path
 
     def __repr__(self) -> str:
         return f"RemoteFile({self.name!r})"

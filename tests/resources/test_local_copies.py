@@ -35,11 +35,20 @@ def test_a_copy_is_made_when_its_path_is_asked_for_and_once(tmp_path: Path) -> N
     files = [file_of(copies, "aaaa", made=made) for _ in range(3)]
     assert made == []
     assert {Path(file).read_bytes()[:4] for file in files} == {b"aaaa"}
-    assert os.fspath(files[0]) == os.fspath(files[0])
+    assert os.fspath(files[0]) == os.fspath(files[0]) != os.fspath(files[1])
     assert made == ["aaaa"]
     again = file_of(LocalCopies(tmp_path, 100 * KILO), "aaaa", made=made)  # as another process has them
     assert Path(again).name == "aaaa.txt"
     assert made == ["aaaa"]
+
+
+def test_a_path_holds_as_long_as_it_is_referred_to(tmp_path: Path) -> None:
+    copies = LocalCopies(tmp_path, KILO)
+    paths = [os.fspath(file_of(copies, f"{number:04}")) for number in range(5)]
+    assert [Path(path).stat().st_size for path in paths] == [KILO] * 5
+    first = Path(paths[0])
+    del paths
+    assert not first.exists()
 
 
 def test_those_that_were_not_used_for_longest_go(tmp_path: Path) -> None:
@@ -65,7 +74,7 @@ def test_what_is_in_use_stays_whatever_else_comes(tmp_path: Path) -> None:
     assert [Path(path).read_bytes()[:4].decode() for path in paths] == [file.name for file in used]
     assert bytes_on_disk(tmp_path) <= 27 * KILO
 
-    del used
+    del used, paths
     copies.trim()
     assert bytes_on_disk(tmp_path) <= 5 * KILO
 
