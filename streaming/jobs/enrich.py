@@ -138,4 +138,7 @@ def _identities(records: Sequence[RawRecord]) -> pa.Table:
 
 
 if __name__ == "__main__":
-    main()
+    # Tasks look up what they call in a module, which a script is not to them.
+    from streaming.jobs import enrich  # noqa: PLW0406
+
+    enrich.main()

@@ -1,5 +1,6 @@
 """Files by path or URL, such as `s3://bucket/key`, for who does not go through the lake."""
 
+import io
 import shutil
 import tempfile
 from hashlib import sha256
@@ -18,11 +19,10 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def open_input(path: str) -> IO[bytes]:
+def open_input(path: str) -> io.BufferedReader:
     """A file to read once, from its beginning, as it is."""
     files, there = pyarrow.fs.FileSystem.from_uri(path)
-    opened: IO[bytes] = files.open_input_stream(there, compression=None)
-    return opened
+    return io.BufferedReader(files.open_input_stream(there, compression=None))
 
 
 def open_output(path: str) -> IO[bytes]:

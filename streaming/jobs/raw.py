@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 import pybase64
@@ -74,16 +74,15 @@ def batches(lines: Iterable[bytes], wanted: Collection[str] | None = None) -> It
         yield list(batch.values())
 
 
-def lines_of(file: IO[bytes], hour: datetime | None, begun: datetime | None) -> Iterator[bytes]:
+def lines_of(file: io.BufferedReader, hour: datetime | None, begun: datetime | None) -> Iterator[bytes]:
     """The lines of a raw file, compressed or not.
 
     Args:
         hour: only those of records that arrived then.
         begun: when the oldest record arrived, where lines are what was on the stream and not all tell their arrival.
     """
-    whole = io.BufferedReader(cast(io.RawIOBase, file))
-    packed = whole.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
-    for line in gzip.GzipFile(fileobj=whole) if packed else whole:
+    packed = file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
+    for line in gzip.GzipFile(fileobj=file) if packed else file:
         envelope = _landed(line, begun) if begun else None
         text = raw_line(envelope) if envelope else line
         if hour is None or hour_of(envelope.arrival if envelope else _decode(line).arrival_timestamp) == hour:
