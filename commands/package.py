@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
+from commands.cli import say
 from commands.environments import UV
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
@@ -80,6 +81,8 @@ def build(folder: Path = BUILD, geoip: Path | None = None) -> list[Zip]:
         SupervisorError: a package cannot be had for Lambda, or this is no git checkout.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if sys.version_info[:2] != PYTHON:
+        say("this is not Python 3.11, which Lambda runs: the zips hold no compiled modules, and start more slowly")
     zips = [build_lambda(role, folder) for role in lambda_roles()]
     zips.append(write_zip(folder / "jobs.zip", _ours(reach(_modules(JOBS)).files)))
     zips.append(write_zip(folder / "source.zip", *_source()))

@@ -23,7 +23,8 @@ def test(fast: bool, pytest_arguments: tuple[str, ...]) -> None:
     ensure_mariadb(say)
     if not fast and not pytest_arguments:
         ensure_chromium(say)
-        ensure_environment("spark", say)
+        for name in ("sam", "spark"):
+            ensure_environment(name, say)
     selection = ["-m", "not slow and not browser"] if fast else []
     parallel = [] if pytest_arguments else ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
     tested = run_tool("pytest", *selection, *parallel, *pytest_arguments) == 0
