@@ -23,7 +23,7 @@ def test(fast: bool, pytest_arguments: tuple[str, ...]) -> None:
     ensure_mariadb(say)
     if not fast and not pytest_arguments:
         ensure_chromium(say)
-        for name in ("sam", "spark"):
+        for name in ("ministack", "sam", "spark"):
             ensure_environment(name, say)
     selection = ["-m", "not slow and not browser"] if fast else []
     parallel = [] if pytest_arguments else ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
