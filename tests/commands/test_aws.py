@@ -1,9 +1,17 @@
 """Commands where the platform runs on AWS: what they ask for before anything starts, and where they send people."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 from commands.cli import cli, main
+from streaming.runtime.supervisor import running_system
+from streaming.settings import ROOT
+from tests.commands.conftest import system_with, wait_until
 
 COMPLETE = {
     "CLICKSTREAM_DEPLOYMENT": "aws",
@@ -63,3 +71,33 @@ def test_query_names_the_workgroup_to_ask() -> None:
 
     assert outcome.exit_code == 1
     assert outcome.output == "Error: on AWS, ask Athena: workgroup shop-clicks, database shop_clicks\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_up_runs_dagster_alone(
+    aws: str, cache_redis_url: str, mysql_url: str, geo_folder: Path, tmp_path: Path, free_port: int
+) -> None:
+    environment = {
+        "CACHE_REDIS_URL": cache_redis_url,
+        "MYSQL_URL": mysql_url,
+        "GEOIP_DATABASE": str(geo_folder),
+        "DAGSTER_URL": f"http://127.0.0.1:{free_port}",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "commands", "up"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        dagster = {"dagster-code", "dagster-webserver", "dagster-daemon"}
+        system = system_with(process, tmp_path, *dagster)
+        wait_until(lambda: set((running_system(tmp_path) or {}).get("ready", ())) == dagster, process)
+        process.terminate()
+        told, _ = process.communicate(timeout=90)
+
+    assert set(system["processes"]) == dagster
+    assert process.returncode == 0, told
+    assert "lake       s3://shop-clicks-lake" in told
