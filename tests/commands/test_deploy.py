@@ -1,14 +1,8 @@
 """`./run deploy` and `./run destroy` against an emulator of CloudFormation, with AWS SAM as it is."""
 
-import json
-import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import boto3
@@ -19,13 +13,12 @@ from click.testing import CliRunner
 from commands import destroy, stacks
 from commands.cli import cli
 from commands.deploy import ENVIRONMENT, deploy_template, ensure_bucket, publish_layer, show, upload
-from commands.package import Zip, lambda_roles, write_zip
-from commands.stacks import Account, Resource, find_stack, first_failure, resources, run_sam
+from commands.package import Zip, write_zip
+from commands.stacks import Account, Resource, find_stack, first_failure, resources
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
 from tests.commands.test_cli import run
 
-ZIP = re.compile(r"CodeUri: \.\./\.build/(\S+)")
 STACK = "clickstream-test"
 ACCOUNT = Account("123456789012", "us-east-1")
 CODE = "clickstream-test-code-123456789012-us-east-1"
@@ -68,29 +61,6 @@ def account(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config.write_text("[default]\ns3 =\n  addressing_style = path\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.replace("127.0.0.1", "localhost"))
-
-
-@pytest.fixture
-def application_repository() -> Iterator[str]:
-    """The Serverless Application Repository, as far as SAM asks it: where an application's template is."""
-
-    class Repository(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            found = {"templateId": "1", "status": "ACTIVE", "templateUrl": "https://example.s3.amazonaws.com/1"}
-            answer = json.dumps(found).encode()
-            self.send_response(201)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Repository) as server:
-        Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.fixture
@@ -175,32 +145,6 @@ def test_a_layer_is_published_once(tmp_path: Path) -> None:
     first = publish_layer(layer, "code", STACK)
     assert first.endswith(":layer:clickstream-test-geoip:1")
     assert publish_layer(layer, "code", STACK) == first
-
-
-def test_sam_uploads_all_that_the_template_names(
-    tmp_path: Path, application_repository: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # given the templates as they are, with zips of every function that there is
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SERVERLESSAPPLICATIONREPOSITORY", application_repository)
-    shutil.copytree(ROOT / "infra", tmp_path / "infra")
-    (tmp_path / "streaming").symlink_to(ROOT / "streaming")
-    (tmp_path / ".build").mkdir()
-    zips = [write_zip(tmp_path / ".build" / f"{role}.zip", {"role": role.encode()}) for role in lambda_roles()]
-    named = [name for file in sorted((ROOT / "infra").glob("*.yaml")) for name in ZIP.findall(file.read_text())]
-    assert sorted(named) == sorted(zipped.file.name for zipped in zips)
-    ensure_bucket("code", "us-east-1")
-    # when
-    packaged = tmp_path / "packaged.yaml"
-    place = ["--s3-bucket", "code", "--s3-prefix", STACK, "--output-template-file", packaged]
-    status = run_sam("sam", "package", "--template-file", tmp_path / "infra" / "template.yaml", *place, say=print)
-    # then
-    assert status == 0
-    keys = [found["Key"] for found in boto3.client("s3").list_objects_v2(Bucket="code")["Contents"]]
-    digests = {md5(zipped.file.read_bytes(), usedforsecurity=False).hexdigest() for zipped in zips}
-    assert {f"{STACK}/{digest}" for digest in digests} <= set(keys)
-    nested = re.findall(r"TemplateURL: (\S+)", packaged.read_text())
-    assert len(nested) == len(list((ROOT / "infra").glob("*.yaml"))) - 1
-    assert {url.partition("/code/")[2] for url in nested} <= set(keys)
 
 
 def test_the_outputs_that_the_environment_needs_are_the_templates() -> None:
