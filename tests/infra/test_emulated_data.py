@@ -81,6 +81,19 @@ def test_a_given_network_gets_groups_alone(session: Clients) -> None:
     assert {kind for kind, _ in made.resources} == {"AWS::EC2::SecurityGroup"}
 
 
+def test_a_given_group_is_let_in(session: Clients) -> None:
+    ec2 = session("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.2.0.0/16")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName="ours", Description="Ours.", VpcId=vpc)["GroupId"]
+    given = {"VpcId": vpc, "SubnetIds": "subnet-1,subnet-2,subnet-3", "SecurityGroup": group}
+    made = deployed(session, "grouped", "network.yaml", given)
+    assert made.outputs["FunctionSecurityGroup"] == group
+    assert made.resources == {("AWS::EC2::SecurityGroup", made.outputs["StoreSecurityGroup"])}
+    (stores,) = ec2.describe_security_groups(GroupIds=[made.outputs["StoreSecurityGroup"]])["SecurityGroups"]
+    sources = {pair["GroupId"] for rule in stores["IpPermissions"] for pair in rule["UserIdGroupPairs"]}
+    assert sources == {group}
+
+
 def test_the_lake_has_its_bucket_and_every_declared_table(session: Clients) -> None:
     made = deployed(session, "lake", "lake.yaml", {**LAKE, "ArtifactBucket": CODE, "JobsKey": "jobs.zip"})
     bucket, database = made.outputs["Bucket"], made.outputs["Database"]
