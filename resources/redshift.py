@@ -146,14 +146,12 @@ class RedshiftWarehouse(DuckDBWarehouse):
         place = urlsplit(prefix)
         bucket, folder = place.netloc, place.path.lstrip("/")
         manifest = json.load(self._s3.get_object(Bucket=bucket, Key=f"{folder}manifest")["Body"])
-        entries = manifest.get("entries", [])
-        # A file's records include its header.
-        rows = sum(int(entry["meta"]["record_count"]) - 1 for entry in entries if entry["meta"]["content_length"])
-        if rows <= 0:  # what an answer without rows leaves, if anything, is not said anywhere
+        files = [entry["meta"] for entry in manifest.get("entries", []) if entry["meta"]["content_length"]]
+        if not files:  # an answer without rows may be an empty object, or none
             header = "|".join(table.column_names) + "\n"
             self._s3.put_object(Bucket=bucket, Key=f"{folder}000", Body=header.encode())
         self._s3.delete_object(Bucket=bucket, Key=f"{folder}manifest")
-        return max(rows, 0)
+        return sum(int(file["record_count"]) - 1 for file in files)  # each counts its header
 
 
 class RedshiftWarehouseResource(dg.ConfigurableResource[RedshiftWarehouse]):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 import pyarrow as pa
@@ -36,7 +36,8 @@ MOST_BYTES = 100_000
 class RedshiftData(JsonService):
     """The Data API of one workgroup. `part_bytes`: where UNLOAD begins the next file; `page_rows`: rows of a page.
 
-    `busy`: how many statements are still refused because too many run.
+    `busy`: how many statements are still refused because too many run. `of_nothing`: what UNLOAD writes where there are
+    no rows, which is said nowhere: an `empty` object, a `header`, or no object.
     """
 
     service = "redshift-data"
@@ -46,6 +47,7 @@ class RedshiftData(JsonService):
         self.part_bytes = 6_200_000_000
         self.page_rows = 1000
         self.busy = 0
+        self.of_nothing: Literal["empty", "header", "no object"] = "empty"
         self.tables = GlueTables()
         self.statements = Statements(self._execute)
         self._workgroup, self._database = workgroup, database
@@ -138,7 +140,7 @@ class RedshiftData(JsonService):
             self._s3.put_object(Bucket=bucket, Key=f"{prefix}manifest", Body=json.dumps(manifest).encode())
 
     def _parts(self, answer: Rows) -> Iterator[tuple[bytes, int]]:
-        """Files with their records, each with a header that counts as one; an answer without rows is an empty file."""
+        """Files with their records, each with a header that counts as one."""
         header = _line(answer.columns)
         lines: list[str] = []
         for row in answer.rows:
@@ -148,8 +150,8 @@ class RedshiftData(JsonService):
                 lines = []
         if lines:
             yield (header + "".join(lines)).encode(), len(lines) + 1
-        elif not answer.rows:
-            yield b"", 0
+        elif not answer.rows and self.of_nothing != "no object":
+            yield (b"", 0) if self.of_nothing == "empty" else (header.encode(), 1)
 
 
 def _as_duckdb(node: exp.Expression) -> exp.Expression:

@@ -168,8 +168,12 @@ def test_an_answer_in_parts_is_whole_and_each_part_has_a_header(
     assert sum(len(rows(part, table)) for part in parts.values()) == found
 
 
-def test_an_answer_without_rows_is_a_header(hours: Hours, redshift: RedshiftWarehouse, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_nothing", ["empty", "header", "no object"])
+def test_an_answer_without_rows_is_a_header(
+    hours: Hours, redshift: RedshiftWarehouse, redshift_data: Service, tmp_path: Path, of_nothing: str
+) -> None:
     publish(FLATTENED_EVENTS, hours)
+    redshift_data.of_nothing = of_nothing
     prefix, nothing = f"s3://{BUCKET}/aggregated/attempt/", {FLATTENED_EVENTS.name: Source(FLATTENED_EVENTS, [])}
     statement, table = sql_file(EVENTS_BY_COUNTRY.statement), EVENTS_BY_COUNTRY.table
     assert redshift.unload(statement, bounds(DAY), nothing, Staged(tmp_path / "x", prefix), table) == 0
