@@ -22,7 +22,7 @@ from resources.glue_partitions import GluePartitions, Published
 from resources.lake import DirectoryLake, Key, Staged, Swept, local_paths, partition_file, partition_folder, sweep
 from resources.local_copies import LocalCopies, RemoteFile
 from resources.s3_bucket import Bucket, Listed
-from resources.s3_landing import Landing, begun_at, date_of, is_of_one_hour
+from resources.s3_landing import Landing, begun_at, is_of_one_hour
 from resources.s3_listing import Listing, Object
 from resources.s3_slices import is_within, raw_reader, read_error, slice_lines, slice_parquet
 from streaming.domain.tables import RAW_EVENTS, TABLES, Table
@@ -58,10 +58,10 @@ class S3Lake:
         return self._landing().hours(prefix)
 
     def list_hour(self, prefix: str, hour: datetime) -> list[RemoteFile]:
-        return [self._landed(prefix, hour, each) for each in self._landing().objects([prefix], hour)]
+        return [self._landed(prefix, hour, each) for each in self._landing().objects(prefix, hour)]
 
     def changed_at(self, prefixes: Sequence[str], hour: datetime) -> int:
-        return date_of(self._landing().objects(prefixes, hour))
+        return self._landing().changed_at(prefixes, hour)
 
     def failed_prefixes(self) -> list[str]:
         return self._landing().failed_prefixes()

@@ -8,10 +8,10 @@ fetched. What this platform lands itself, such as repairs, is of one hour alread
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from resources.s3_listing import Listing, Object
+from resources.s3_listing import Arrived, Day, Listing, Object
 from streaming.domain.envelope import MAX_STAMP_DRIFT
 from streaming.domain.layout import parse_hour
 
@@ -40,18 +40,30 @@ class Landing:
 
     def hours(self, prefix: str) -> list[datetime]:
         """The hours that may have rows."""
-        hours: set[datetime] = set()
-        for folder in _folders(prefix):
-            for of, objects in self._listing.hours(folder).items():
-                beside = (of - _HOUR, of, of + _HOUR)
-                hours.update(hour for hour in beside if any(_may_hold(hour, each, of, prefix) for each in objects))
-        return sorted(hours)
+        every = (self._listing.every_day(folder, _summary(prefix)) for folder in _folders(prefix))
+        return sorted({arrived.hour for some in every for arrived in some})
 
-    def objects(self, prefixes: Iterable[str], hour: datetime) -> list[Object]:
-        """The objects under some prefixes that may have rows of an hour, sorted by name."""
+    def changed_at(self, prefixes: Iterable[str], hour: datetime) -> int:
+        """A date in ns since 1970 of all that may have rows of an hour: it changes when an object comes, or changes.
+
+        S3 dates by the second, and an object that came in parts by when the first was sent. So it is the second of the
+        newest, and a hash of them all behind it. 0 where there are none.
+        """
+        days = sorted({(hour + step).astimezone(UTC).date() for step in (-_HOUR, timedelta(0), _HOUR)})
+        found = [
+            arrived
+            for prefix in prefixes
+            for folder in _folders(prefix)
+            for day in days
+            for arrived in self._listing.arrived(folder, day, _summary(prefix))
+            if arrived.hour == hour
+        ]
+        return max((each.newest for each in found), default=0) * _SECOND + sum(each.mixed for each in found) % _SECOND
+
+    def objects(self, prefix: str, hour: datetime) -> list[Object]:
+        """The objects under a prefix that may have rows of an hour, sorted by name."""
         found = (
             each
-            for prefix in prefixes
             for folder in _folders(prefix)
             for of in (hour - _HOUR, hour, hour + _HOUR)
             for each in self._listing.hour(folder, of)
@@ -75,18 +87,22 @@ def begun_at(found: Object) -> datetime:
         return folder
 
 
-def date_of(objects: Collection[Object]) -> int:
-    """A date in ns since 1970 that changes with the objects: the newest one's second, and the set's hash behind it.
+def _summary(prefix: str) -> Callable[[Day], list[Arrived]]:
+    """Says what objects of a prefix come to for the hours that they may have rows of."""
 
-    S3 dates by the second, and an object that came in parts by when the first was sent. 0 where there are none.
-    """
-    if not objects:
-        return 0
-    known = hashlib.blake2b(digest_size=8)
-    for key, etag in sorted((each.key, each.etag) for each in objects):
-        known.update(f"{key}\0{etag}\0".encode())
-    newest = max(each.modified for each in objects)
-    return newest * _SECOND + int.from_bytes(known.digest()) % _SECOND
+    def summarise(day: Day) -> list[Arrived]:
+        hours: dict[datetime, Arrived] = {}
+        for of, objects in day.items():
+            for each in objects:
+                hashed = hashlib.blake2b(f"{each.key}\0{each.etag}".encode(), digest_size=4)
+                mixed = int.from_bytes(hashed.digest())
+                for hour in (of - _HOUR, of, of + _HOUR):
+                    if _may_hold(hour, each, of, prefix):
+                        _, newest, sum_ = hours.get(hour, (hour, 0, 0))
+                        hours[hour] = Arrived(hour, max(newest, each.modified), sum_ + mixed)
+        return list(hours.values())
+
+    return summarise
 
 
 def _may_hold(hour: datetime, found: Object, folder: datetime, prefix: str) -> bool:

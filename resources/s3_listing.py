@@ -1,12 +1,14 @@
 """What lies below the landing prefixes of a bucket, by prefix and hour of the key.
 
 Whoever asks asks often, and listing costs money. So days before yesterday, to which little comes, are remembered on
-disk for an hour; what this platform writes to them itself is seen at once.
+disk for an hour, and so is what their objects come to, for years of them have millions; what this platform writes to
+them itself is seen at once.
 """
 
 import os
+import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -36,6 +38,14 @@ class Object(NamedTuple):
         return self.key.rpartition("/")[2]
 
 
+class Arrived(NamedTuple):
+    """What objects of one folder come to for an hour: the second of the newest, and a sum of hashes of them all."""
+
+    hour: datetime
+    newest: int
+    mixed: int
+
+
 Day = dict[datetime, list[Object]]
 
 
@@ -51,12 +61,23 @@ class Listing:
         """The objects whose keys lie in an hour, sorted by key."""
         return self._day(prefix, hour.astimezone(UTC).date()).get(hour, [])
 
-    def hours(self, prefix: str) -> dict[datetime, list[Object]]:
-        """All objects by the hour that their keys lie in."""
+    def every_day(self, prefix: str, summarise: Callable[[Day], list[Arrived]]) -> list[Arrived]:
+        """What all objects come to, day by day."""
         days = self._days(prefix)
         with ThreadPoolExecutor(_LISTED_AT_ONCE) as threads:
-            listed = threads.map(lambda day: self._day(prefix, day), days)
-            return {hour: objects for day in listed for hour, objects in day.items()}
+            some = threads.map(lambda day: self.arrived(prefix, day, summarise), days)
+            return [each for of_day in some for each in of_day]
+
+    def arrived(self, prefix: str, day: date, summarise: Callable[[Day], list[Arrived]]) -> list[Arrived]:
+        """What the objects of a day come to."""
+        if not _is_settled(day):
+            return summarise(self._day(prefix, day))
+        file = self._file(prefix, f"{day}.arrived")
+        known = _remembered(file, list[Arrived])
+        if known is None:
+            known = summarise(self._listed(prefix, day))
+            _remember(file, known, like=self._file(prefix, day.isoformat()))
+        return known
 
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
@@ -75,15 +96,19 @@ class Listing:
         hour = parse_hour(key)
         if hour is not None:
             prefix = key.partition("/year=")[0]
-            self._file(prefix, hour.date().isoformat()).unlink(missing_ok=True)
-            self._file(prefix, "days").unlink(missing_ok=True)
+            for name in (f"{hour.date()}.arrived", hour.date().isoformat(), "days"):
+                self._file(prefix, name).unlink(missing_ok=True)
 
     def _day(self, prefix: str, day: date) -> Day:
+        return self._listed(prefix, day)
+
+    def _listed(self, prefix: str, day: date) -> Day:
         file = self._file(prefix, day.isoformat())
         objects = _remembered(file, list[Object]) if _is_settled(day) else None
         if objects is None:
             objects = self._list(_day_folder(prefix, day))
             if _is_settled(day):
+                self._file(prefix, f"{day}.arrived").unlink(missing_ok=True)
                 _remember(file, objects)
         by_hour: Day = {}
         for each in objects:
@@ -120,6 +145,7 @@ class ListingAtOnce(Listing):
     def __init__(self, bucket: str, folder: Path, s3: Any) -> None:
         super().__init__(bucket, folder, s3)
         self._seen: dict[tuple[str, date], Day] = {}
+        self._seen_arrived: dict[tuple[str, date], list[Arrived]] = {}
         self._seen_folders: dict[str, list[str]] = {}
 
     def at_once(self) -> Listing:
@@ -129,6 +155,11 @@ class ListingAtOnce(Listing):
         if prefix not in self._seen_folders:
             self._seen_folders[prefix] = super().folders(prefix)
         return self._seen_folders[prefix]
+
+    def arrived(self, prefix: str, day: date, summarise: Callable[[Day], list[Arrived]]) -> list[Arrived]:
+        if (prefix, day) not in self._seen_arrived:
+            self._seen_arrived[prefix, day] = super().arrived(prefix, day, summarise)
+        return self._seen_arrived[prefix, day]
 
     def _day(self, prefix: str, day: date) -> Day:
         if (prefix, day) not in self._seen:
@@ -161,8 +192,11 @@ def _remembered(file: Path, type_: type[Answer]) -> Answer | None:
         return None
 
 
-def _remember(file: Path, what: Iterable[Any]) -> None:
+def _remember(file: Path, what: Iterable[Any], like: Path | None = None) -> None:
+    """Keep something for others and for later, as long as `like` is kept, which it follows from."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
     draft.write_bytes(msgspec.json.encode(what))
+    if like is not None and like.exists():
+        shutil.copystat(like, draft)
     draft.replace(file)

@@ -12,14 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pybase64
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clickstream_assets.failed.errors import collect_failures
 from resources import s3_listing
 from resources.lake import File
 from resources.s3_lake import S3Lake
-from resources.s3_landing import begun_at, date_of
+from resources.s3_landing import begun_at
 from resources.s3_listing import Object
 from resources.warehouse import DuckDBWarehouse, Source
 from streaming.domain.envelope import stamp
@@ -214,15 +212,25 @@ def test_a_file_s_name_says_when_it_was_begun() -> None:
     assert {name: begun_at(Object(f"{folder}/{name}", "", 1, 0)) for name in named} == named
 
 
-KEYS = st.sets(st.integers(0, 30), min_size=1)
+def test_objects_of_one_second_are_told_apart_by_what_they_are(lake: S3Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_listing, "REMEMBERED_SECONDS", -1)
+    second, dates = at(11, 25), set()
+    for number, data in ((1, b"one"), (2, b"one"), (2, b"two"), (3, b"")):
+        deliver("raw", at(11, 20), second, data, number=number)
+        dates.add(lake.changed_at(["raw", "enriched_landing"], ELEVEN))
+    assert len(dates) == 4
+    assert {date // 1_000_000_000 for date in dates} == {int(second.timestamp())}
 
 
-@given(one=KEYS, other=KEYS, newest=st.integers(1, 5))
-def test_a_date_tells_sets_of_objects_apart_within_a_second(one: set[int], other: set[int], newest: int) -> None:
-    first, second = ([Object(str(key), "etag", 1, newest) for key in keys] for keys in (one, other))
-    assert (date_of(first) == date_of(second)) == (one == other)
-    assert date_of(first) // 1_000_000_000 == newest
-    assert date_of([each._replace(etag="another") for each in first]) != date_of(first)
+def test_years_are_remembered_by_what_they_come_to(lake: S3Lake, tmp_path: Path) -> None:
+    deliver("raw", at(11, 58), at(12, 1), gzip.compress(wire(at(11, 58))))
+    before = lake.changed_at(["raw"], ELEVEN)
+    (arrived,) = (tmp_path / "lake" / "listings" / "raw").glob("2026-11-20.arrived.json")
+    (listed,) = (tmp_path / "lake" / "listings" / "raw").glob("2026-11-20.json")
+    assert arrived.stat().st_mtime == listed.stat().st_mtime  # they are forgotten together
+    listed.write_bytes(b"not looked at")
+    assert lake.snapshot().changed_at(["raw"], ELEVEN) == before
+    assert lake.snapshot().landed_hours("raw") == [ELEVEN, ELEVEN + timedelta(hours=1)]
 
 
 def test_a_listing_of_days_gone_by_is_remembered_and_what_is_published_shows(lake: S3Lake, tmp_path: Path) -> None:
