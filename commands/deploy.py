@@ -91,6 +91,8 @@ def deploy_template(
     known = parameters_of(template)
     if unknown := parameters.keys() - known:
         raise SupervisorError(f"the template has no parameter {', '.join(sorted(unknown))}")
+    if (found := find_stack(name)) and found["StackStatus"] == "ROLLBACK_COMPLETE":
+        raise SupervisorError(f"the stack {name} was never complete and cannot be updated: ./run destroy it first")
     bucket = ensure_bucket(code_bucket(name, account), account.region)
     keys = {zipped.file.stem: upload(zipped, bucket, name) for zipped in zips if zipped.file.stem in ("jobs", "source")}
     made = {"ArtifactBucket": bucket, "JobsKey": keys.get("jobs", ""), "SourceKey": keys.get("source", "")}

@@ -124,6 +124,15 @@ def test_a_parameter_that_is_none_is_refused(template: Path) -> None:
         deploy_template(template, STACK, ACCOUNT, [], {"Sharts": "2"})
 
 
+def test_a_stack_that_was_never_complete_must_go_first(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = {"StackName": STACK, "StackStatus": "ROLLBACK_COMPLETE", "CreationTime": "2026-11-23T04:05:06Z"}
+    with (
+        _cloudformation(monkeypatch, ("describe_stacks", {"Stacks": [stack]})),
+        pytest.raises(SupervisorError, match="destroy it first"),
+    ):
+        deploy_template(template, STACK, ACCOUNT, [], {})
+
+
 def test_the_bucket_of_the_code_is_private_and_versioned() -> None:
     for _ in range(2):
         assert ensure_bucket("code", "eu-west-1") == "code"

@@ -204,15 +204,18 @@ def test_the_scaler_looks_at_its_stream(invoke: Callable[..., dict[str, Any]]) -
     assert answer == {"shards": 2, "target": 2}
 
 
-def test_a_secret_is_read_with_the_runtimes_own_boto3(
+def test_secrets_are_read_with_the_runtimes_own_boto3(
     invoke: Callable[..., dict[str, Any]], cache_redis_url: str, mysql_url: str
 ) -> None:
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name="cache", SecretString=cache_redis_url)
     secrets.create_secret(Name="shop", SecretString=json.dumps({"url": mysql_url}))
     environment = {"CACHE_REDIS_URL": "secretsmanager:cache", "MYSQL_URL": "secretsmanager:shop#url"}
-    (answer,) = invoke("data-update", "schedule", **environment)["answers"]
-    assert answer["updated"] == 1000
+    (filled,) = invoke("data-update", "schedule", **environment)["answers"]
+    assert filled["updated"] == 1000
+    (answer,) = invoke("enrichment", "firehose", **environment)["answers"]
+    first = json.loads(b64decode(answer["records"][0]["data"]))
+    assert first["name"] == "Semyon Ryan"  # also of the first batch, which cannot wait for boto3 to load
 
 
 def test_a_batch_that_was_given_up_is_kept_for_a_replay(invoke: Callable[..., dict[str, Any]]) -> None:
