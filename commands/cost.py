@@ -208,6 +208,7 @@ def per_million(lines: Sequence[Line], traffic: Traffic) -> float:
 @click.option("--event-bytes", default=460, show_default=True, type=click.IntRange(1), help="With the envelope.")
 @click.option("--on-demand", is_flag=True, help="Kinesis on demand instead of by shards.")
 @click.option("--last-access-batch", default=10, show_default=True, type=click.IntRange(1), help="Events a call.")
+@click.option("--region", help="Whose prices; those of us-east-1 are known.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--tables", "as_tables", is_flag=True, help="Print the tables of docs/cost.md.")
 def cost(
@@ -216,6 +217,7 @@ def cost(
     event_bytes: int,
     on_demand: bool,
     last_access_batch: int,
+    region: str | None,
     as_json: bool,
     as_tables: bool,
 ) -> None:
@@ -224,6 +226,8 @@ def cost(
     if as_tables:
         click.echo("\n\n".join(tables(price).values()))
         return
+    if region not in (None, price.sheet["region"]):
+        raise click.UsageError(f"infra/prices.json has the prices of {price.sheet['region']}, not of {region}")
     if events_per_day is None:
         raise click.UsageError("how many --events-per-day?")
     traffic = Traffic(events_per_day, batch, event_bytes, on_demand, last_access_batch)

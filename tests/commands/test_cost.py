@@ -95,6 +95,12 @@ def test_the_command_says_so_as_a_table_and_as_json() -> None:
     assert document["per_million"] == pytest.approx(document["total"] / 30.4)
 
 
+def test_prices_of_another_region_are_not_made_up() -> None:
+    answer = CliRunner().invoke(cli, ["cost", "--events-per-day", "1000000", "--region", "eu-central-1"])
+    assert answer.exit_code == 2
+    assert "has the prices of us-east-1, not of eu-central-1" in answer.output
+
+
 def test_the_page_says_what_the_command_says(price: Prices) -> None:
     page = (ROOT / "docs" / "cost.md").read_text()
     missing = [name for name, table in tables(price).items() if table not in page]
