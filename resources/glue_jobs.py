@@ -28,25 +28,32 @@ class GlueSpark:
 
     @contextmanager
     def shared(self) -> Iterator[str]:
-        prefix = f"{S3_PREFIX}{secrets.token_hex(8)}"
-        try:
-            yield f"s3://{self._bucket}/{prefix}"
-        finally:
-            _remove(self._s3, self._bucket, prefix)
+        with self._folder() as folder:
+            yield f"s3://{self._bucket}/{folder}"
 
     def run(self, context: dg.AssetExecutionContext, job: str, work: msgspec.Struct) -> dict[str, Told]:
-        pipes = PipesGlueClient(
-            client=self._glue,
-            context_injector=PipesS3ContextInjector(bucket=self._bucket, client=self._s3, key_prefix=S3_PREFIX),
-            # CloudWatch's would be read when a job has succeeded, and not at all when it has failed.
-            message_reader=_Messages(bucket=self._bucket, client=self._s3, include_stdio_in_messages=True),
-        )
-        done = pipes.run(
-            context=context,
-            start_job_run_params={"JobName": self._stack.part(job)},
-            extras=msgspec.to_builtins(work),
-        )
+        with self._folder() as folder:
+            told_by = PipesS3ContextInjector(bucket=self._bucket, client=self._s3, key_prefix=f"{folder}/")
+            # CloudWatch's log would be read when a job has succeeded, and not at all when it has failed.
+            messages = _Messages(f"{folder}/messages", self._bucket, self._s3)
+            done = PipesGlueClient(told_by, messages, self._glue).run(
+                context=context,
+                start_job_run_params={"JobName": self._stack.part(job)},
+                extras=msgspec.to_builtins(work),
+            )
         return told(done)
+
+    @contextmanager
+    def _folder(self) -> Iterator[str]:
+        """A folder of the bucket that goes when the block ends."""
+        folder = f"{S3_PREFIX}{secrets.token_hex(8)}"
+        try:
+            yield folder
+        finally:
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{folder}/"):
+                found = [{"Key": each["Key"]} for each in page.get("Contents", ())]
+                if found:
+                    self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": found, "Quiet": True})
 
 
 class GlueSparkResource(dg.ConfigurableResource[GlueSpark]):
@@ -60,20 +67,13 @@ class GlueSparkResource(dg.ConfigurableResource[GlueSpark]):
 
 
 class _Messages(PipesS3MessageReader):
-    """Reads what a job says, and removes it when the job is done."""
+    """Reads what a job says, and prints, in a folder."""
+
+    def __init__(self, folder: str, bucket: str, s3: Any) -> None:
+        super().__init__(bucket=bucket, client=s3, include_stdio_in_messages=True)
+        self._folder = folder
 
     @contextmanager
     def get_params(self) -> Iterator[dict[str, Any]]:
-        prefix = f"{S3_PREFIX}{secrets.token_hex(8)}"
         with super().get_params() as params:
-            try:
-                yield {**params, "key_prefix": prefix}
-            finally:
-                _remove(self.client, self.bucket, prefix)
-
-
-def _remove(s3: Any, bucket: str, prefix: str) -> None:
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
-        found = [{"Key": each["Key"]} for each in page.get("Contents", ())]
-        if found:
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
+            yield {**params, "key_prefix": self._folder}

@@ -100,12 +100,14 @@ def enriched_assets(partitions: Partitions, degraded_share: float, engine: str) 
         schemas, degraded, healed = {}, {}, {}
         for hour in closed:
             key = hour_key(hour)
-            if hour in on_spark:
-                sealed = SealedHour(on_spark[hour].rows, True, Healed(0, []))
+            written = on_spark.get(hour)
+            if written:
+                sealed = SealedHour(written.rows, True, Healed(0, []))
             else:
                 sealed = seal_hour(hour, lake, warehouse, look_ups, from_raw=from_raw)
             file = written_partition(lake, ENRICHED_EVENTS, hour)
             told = {"from_raw": sealed.from_raw, "healed": sealed.healed.records, "first_healed": sealed.healed.first}
+            told |= written.metadata if written else {}
             context.add_asset_metadata({**parquet_metadata(file, "arrival_timestamp"), **told}, partition_key=key)
             schemas[key] = _schema_verdict(file)
             degraded[key] = _degraded_verdict(count_degraded(hour, lake), sealed.rows, degraded_share)
