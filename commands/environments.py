@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streaming.runtime.supervisor import SupervisorError
-from streaming.settings import ROOT
+from streaming.settings import ROOT, Settings
 
 LOCKS = ROOT / "environments"
 INSTALLED = ROOT / ".environments"
@@ -34,6 +34,16 @@ def ensure_environment(name: str, say: Callable[[str], None]) -> Path:
             _install(lock, home)
             stamp.write_text(digest)
     return home
+
+
+def install_engines(settings: Settings, say: Callable[[str], None]) -> None:
+    """Install Spark on this machine where a table is to be written by it here.
+
+    Raises:
+        SupervisorError: it cannot be installed.
+    """
+    if settings.deployment == "local" and "spark" in settings.engines.values():
+        ensure_environment("spark", say)
 
 
 def _install(lock: Path, home: Path) -> None:

@@ -7,6 +7,7 @@ import click
 
 from clickstream_assets.catch_up import RunsFailedError, catch_up
 from commands.cli import say
+from commands.environments import install_engines
 from commands.platform import dagster_environment, running_settings
 
 
@@ -18,6 +19,7 @@ def materialize() -> None:
     (rows by name) and `balanced`, which is false where a record is not accounted for.
     """
     settings = running_settings()
+    install_engines(settings, say)
     os.environ |= dagster_environment(settings.home)
     try:
         tables = catch_up(settings, say)

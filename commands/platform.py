@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 import pymysql
 
+from commands.environments import install_engines
 from streaming.edges.aws import region
 from streaming.edges.geo_database import GeoDatabaseError, ensure_database
 from streaming.edges.geo_provider import open_geo
@@ -148,6 +149,7 @@ def start_dashboard(supervisor: Supervisor, say: Callable[[str], None]) -> None:
 
 def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], say: Callable[[str], None]) -> None:
     """Start the code server and the web server."""
+    install_engines(load_settings(), say)
     environment = dagster_environment(home)
     folder = Path(environment["DAGSTER_HOME"])
     port, address = _page("Dagster", load_settings().dagster_url, 3000, say)

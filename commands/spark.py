@@ -9,17 +9,6 @@ from pathlib import Path
 from commands.environments import ensure_environment
 from resources.spark import SparkError, spark_submit
 from streaming.runtime.supervisor import SupervisorError
-from streaming.settings import Settings
-
-
-def install_engines(settings: Settings, say: Callable[[str], None]) -> None:
-    """Install Spark on this machine where a table is to be written by it here.
-
-    Raises:
-        SupervisorError: it cannot be installed.
-    """
-    if settings.deployment == "local" and "spark" in settings.engines.values():
-        ensure_environment("spark", say)
 
 
 def run_spark(
