@@ -1,0 +1,53 @@
+"""Landing files on S3 as Firehose writes them, of records that a stream took.
+
+A flush makes one object each of the raw copy, the rows and the failures, all named after its oldest record, so a
+file may hold rows of the next hour. The raw copy is gzip, and what comes of the conversion to Parquet is not: failures
+lie plain.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from threading import Event
+from uuid import uuid4
+
+import boto3
+
+from streaming.domain.layout import hour_of, hour_prefix
+from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
+from streaming.edges.error_output import Failure, error_line
+from streaming.edges.event_stream import StreamRecord
+from streaming.edges.lake import gzip_bytes
+from streaming.edges.parquet import arrow_schema, convert, parquet_bytes
+from streaming.runtime.transform import Transform
+
+PROCESSING_FAILED = "failed/processing-failed"
+
+
+class Firehose:
+    """Delivery of `clickstream-events` to a bucket."""
+
+    def __init__(self, bucket: str, transform: Transform) -> None:
+        self._bucket = bucket
+        self._transform = transform
+        self._s3 = boto3.client("s3")
+
+    def deliver(self, records: Sequence[StreamRecord]) -> list[str]:
+        """One flush of records, oldest first; returns the keys of what it wrote."""
+        outcomes = list(zip(records, self._transform.outcomes("shardId-000000000000", records, Event()), strict=True))
+        lines = [outcome for _, outcome in outcomes if isinstance(outcome, bytes)]
+        failures = [(record, outcome) for record, outcome in outcomes if isinstance(outcome, Failure)]
+        begun = records[0].arrival
+        keys = [self._put(RAW_EVENTS.prefix, begun, gzip_bytes(b"".join(record.data for record in records)), ".gz")]
+        if lines:
+            rows = convert(lines, arrow_schema(ENRICHED_LANDING)).rows
+            keys.append(self._put(ENRICHED_LANDING.prefix, begun, parquet_bytes(rows), ".parquet"))
+        if failures:
+            errors = b"".join(error_line(record, failure, "arn:aws:lambda") for record, failure in failures)
+            keys.append(self._put(PROCESSING_FAILED, begun, errors, ""))
+        return keys
+
+    def _put(self, prefix: str, begun: datetime, data: bytes, suffix: str) -> str:
+        name = f"clickstream-events-1-{begun:%Y-%m-%d-%H-%M-%S}-{uuid4()}{suffix}"
+        key = f"{hour_prefix(prefix, hour_of(begun))}/{name}"
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=data)
+        return key
