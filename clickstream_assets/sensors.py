@@ -26,8 +26,8 @@ from streaming.edges.user_cache import UserCache
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 MOST_ARRIVALS = 200
-# Files may show a moment after the time they are dated by.
-OVERLAP_NANOSECONDS = 5_000_000_000
+# Files may show after the time they are dated by: on S3 that is when their upload began.
+OVERLAP_NANOSECONDS = 300_000_000_000
 
 
 def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:

@@ -50,11 +50,13 @@ def region() -> str | None:
 
 def _retry_cut_off(response: Any, operation: Any, attempts: int, most: int, **_: Any) -> float | None:
     """Have what is answered in part asked again: botocore takes what came of JSON for all of it."""
+    from botocore.exceptions import ConnectionClosedError  # noqa: PLC0415 - as above
+
     if response is None or operation.has_streaming_output or operation.http.get("method") == "HEAD":
         return None
     answer = response[0]
     if len(answer.content) == int(answer.headers.get("content-length", len(answer.content))):
         return None
     if attempts >= most:
-        raise ConnectionError(f"{operation.name}: the answer broke off after {len(answer.content)} bytes")
+        raise ConnectionClosedError(endpoint_url=f"that of {operation.name}, whose answer broke off")
     return random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**attempts))  # noqa: S311
