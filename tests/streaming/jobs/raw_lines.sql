@@ -11,7 +11,7 @@ numbered AS (
 SELECT
   '{"record_id":"' || n.record_id || '","arrival_timestamp":"' || strftime(n.moment, '%Y-%m-%dT%H:%M:%S.%fZ')
   || '","client_ip":null,"event":'
-  || CASE WHEN hash(n.record_id, 'odd') % 5000 = 0 THEN 'null,"event_base64":"' || base64(encode(n.user_id)) || '"' ELSE
+  || CASE WHEN hash(n.record_id, 'odd') % 5000 = 0 THEN 'null,"event_base64":"' || base64(encode(COALESCE(n.user_id, 'nobody'))) || '"' ELSE
     to_json({
       timestamp: strftime(n.timestamp, '%Y-%m-%d %H:%M:%S.%f'),
       user_id: n.user_id,

@@ -96,7 +96,7 @@ def test_enriched_anew(
         on_spark(lambda spark, run: enrich_on_spark(hours, there, warehouse, look_ups, spark, run), tmp_path)
 
     work(ARRIVAL_HOURS)
-    assert EVENTS * 0.8 < rows < EVENTS
+    assert rows > EVENTS * 0.9
     assert_equal_partitions(ENRICHED_EVENTS, ARRIVAL_HOURS, here, there)
     assert contents(here.path("failed")) == contents(there.path("failed"))
     assert contents(here.path("failed"))

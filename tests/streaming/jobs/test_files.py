@@ -1,0 +1,85 @@
+"""What the jobs read and write without Spark: raw files as they lie on S3, and tasks that enrich them."""
+
+import gzip
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resources.look_ups import EnrichmentSources
+from resources.s3_slices import raw_reader, slice_lines
+from resources.spark import lake_file
+from streaming.domain.envelope import stamp
+from streaming.domain.layout import hour_of
+from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
+from streaming.domain.timestamps import format_timestamp
+from streaming.edges.aws import client
+from streaming.edges.parquet import arrow_schema
+from streaming.jobs.enrich import Part, enrich_part
+from streaming.jobs.enrichment import Failure
+from streaming.jobs.files import open_input, read_table
+from streaming.jobs.raw import lines_of
+from streaming.settings import load_settings
+from tests.landing import event_text
+from tests.s3_lakes import BUCKET, deliver, make_s3_lake
+
+NOW = datetime.fromisoformat("2026-11-20T10:05:00+00:00")
+HOUR = hour_of(NOW)
+
+
+def stamped(event: bytes, arrival: datetime, record_id: str) -> bytes:
+    return stamp(event, record_id * 32, format_timestamp(arrival), None)
+
+
+LINES = [
+    stamped(event_text(NOW, "a"), NOW, "a"),
+    stamped(event_text(NOW, "late"), HOUR - timedelta(seconds=1), "b"),
+    stamped(event_text(NOW, "next"), HOUR + timedelta(hours=1), "c"),
+    event_text(NOW, "bare") + b"\n",
+    b'{"event_name": "no event"}\n',
+    b"no JSON at all\n",
+]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_raw_file_of_firehose_is_cut_as_the_lake_cuts_it(tmp_path: Path, packed: bool) -> None:
+    source, cut = tmp_path / "source", tmp_path / "cut.json.gz"
+    data = b"".join(LINES)
+    source.write_bytes(gzip.compress(data) if packed else data)
+    slice_lines(source, HOUR, cut, raw_reader(NOW))
+    with open_input(str(source)) as file:
+        lines = list(lines_of(file, HOUR, NOW))
+    assert lines == gzip.decompress(cut.read_bytes()).splitlines(keepends=True)
+    assert len(lines) == 4
+
+
+def test_a_task_enriches_an_object_of_s3(
+    aws: str, tmp_path: Path, mysql_url: str, geo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = make_s3_lake(tmp_path / "copies")
+    deliver(RAW_EVENTS.prefix, NOW, NOW + timedelta(minutes=1), gzip.compress(b"".join(LINES)))
+    (landed,) = lake.list_hour(RAW_EVENTS.prefix, HOUR)
+    settings = {"CLICKSTREAM_HOME": str(tmp_path), "MYSQL_URL": mysql_url, "GEOIP_DATABASE": str(geo_folder)}
+    shared = f"s3://{BUCKET}/jobs/one"
+    look_ups = EnrichmentSources(load_settings(settings)).hand_over(shared)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for name, value in look_ups.settings.items():
+        monkeypatch.setenv(name, value)
+    part = Part(lake_file(landed), *(f"{shared}/{name}" for name in ("rows", "identities", "failures")), None)
+
+    assert part.raw.path.startswith(f"s3://{BUCKET}/raw/")
+    assert enrich_part(msgspec.json.encode(look_ups), part)
+
+    rows = read_table(part.rows)
+    assert rows.schema.equals(arrow_schema(ENRICHED_LANDING))
+    assert rows["click_id"].to_pylist() == ["a", "bare"]
+    assert set(rows["city"].to_pylist()) == {"Riverside"}
+    assert set(rows["enrichment_version"].to_pylist()) == {look_ups.version}
+    assert read_table(part.identities).num_rows == 4
+    with open_input(part.failures) as lines:
+        (failures,) = (msgspec.json.decode(line, type=list[Failure]) for line in lines)
+    assert [failure.error_code for failure in failures] == ["Lambda.ProcessingFailedStatus"] * 2
+    assert {each["Key"] for each in client("s3").list_objects_v2(Bucket=BUCKET, Prefix="jobs/")["Contents"]} >= {
+        "jobs/one/names.parquet", *(f"jobs/one/geoip/{file.name}" for file in geo_folder.glob("*.mmdb")),
+    }  # fmt: skip
