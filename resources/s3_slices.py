@@ -14,6 +14,7 @@ from isal.igzip import IGzipFile
 
 from streaming.domain.envelope import open_record, raw_line, read_envelope, stamp
 from streaming.domain.timestamps import format_timestamp
+from streaming.jobs.raw import landed
 
 _HOUR = timedelta(hours=1)
 _ARRIVAL = "arrival_timestamp"
@@ -26,10 +27,6 @@ class Line(NamedTuple):
 
     arrival: datetime
     text: bytes
-
-
-class _Stamped(msgspec.Struct):
-    arrival_timestamp: datetime
 
 
 class _Row(msgspec.Struct):
@@ -51,7 +48,6 @@ class _ErrorLine(msgspec.Struct):
     ErrorMessage: str | None = None
 
 
-_decode_stamped = msgspec.json.Decoder(_Stamped).decode
 _decode_row = msgspec.json.Decoder(_Row).decode
 _decode_error = msgspec.json.Decoder(_ErrorLine).decode
 _encode = msgspec.json.Encoder().encode
@@ -91,12 +87,7 @@ def raw_reader(begun: datetime) -> Callable[[bytes], Line]:
     """
 
     def read(line: bytes) -> Line:
-        try:
-            stamped = _decode_stamped(line).arrival_timestamp
-            envelope = read_envelope(line, _utc(stamped))
-        except (msgspec.MsgspecError, OverflowError):
-            envelope = None
-        envelope = envelope or open_record(line, begun)
+        envelope = landed(line, begun)
         return Line(envelope.arrival, raw_line(envelope))
 
     return read

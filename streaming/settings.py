@@ -208,7 +208,8 @@ def _stack(value: str) -> Stack:
 
 def _engines(value: str) -> Mapping[str, str]:
     """The engine of every table that has a choice."""
-    asked = {table: engine for table, _, engine in (pair.partition("=") for pair in filter(None, value.split(",")))}
+    pairs = (pair.strip().partition("=") for pair in value.split(",") if pair.strip())
+    asked = {table: engine for table, _, engine in pairs}
     if not ENGINES.keys() >= asked.keys() or not set(asked.values()) <= {"duckdb", "spark"}:
         tables = " or ".join(ENGINES)
         raise SettingError(f"CLICKSTREAM_ENGINES must be like flattened_events=spark, for {tables}, not {value!r}")

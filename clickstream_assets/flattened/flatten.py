@@ -83,7 +83,7 @@ def flatten_on_spark(
             written = target(staged, key, _says(event_hours[hour]))
             hours.append(FlattenedHour(written, *_bounds(hour), [lake_file(file) for file in files[hour]]))
         told = run("flatten", FlattenWork(sql_file(STATEMENT), ORDER, hours))
-    return {hour: told[key].metadata for key, hour in keys.items()}
+        return {hour: told[key].metadata for key, hour in keys.items()}
 
 
 def changed_arrivals(hour: datetime, event_hour: EventHour, lake: Lake) -> list[datetime]:

@@ -83,13 +83,18 @@ def lines_of(file: io.BufferedReader, hour: datetime | None, begun: datetime | N
     """
     packed = file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
     for line in gzip.GzipFile(fileobj=file) if packed else file:
-        envelope = _landed(line, begun) if begun else None
+        envelope = landed(line, begun) if begun else None
         text = raw_line(envelope) if envelope else line
         if hour is None or hour_of(envelope.arrival if envelope else _decode(line).arrival_timestamp) == hour:
             yield text
 
 
-def _landed(line: bytes, begun: datetime) -> Envelope:
+def landed(line: bytes, begun: datetime) -> Envelope:
+    """A line of Firehose's raw copy, which has the records as they were on the stream.
+
+    Args:
+        begun: when what bears no stamp is taken to have arrived; the copy does not tell.
+    """
     try:
         stamped = _decode_stamped(line).arrival_timestamp
         envelope = read_envelope(line, stamped.astimezone(UTC) if stamped.tzinfo else stamped.replace(tzinfo=UTC))

@@ -1,6 +1,7 @@
 """What the jobs read and write without Spark: raw files as they lie on S3, and tasks that enrich them."""
 
 import gzip
+import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_a_task_enriches_an_object_of_s3(
     settings = {"CLICKSTREAM_HOME": str(tmp_path), "MYSQL_URL": mysql_url, "GEOIP_DATABASE": str(geo_folder)}
     shared = f"s3://{BUCKET}/jobs/one"
     look_ups = EnrichmentSources(load_settings(settings)).hand_over(shared)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name, value in look_ups.settings.items():
         monkeypatch.setenv(name, value)
     part = Part(lake_file(landed), *(f"{shared}/{name}" for name in ("rows", "identities", "failures")), None)
