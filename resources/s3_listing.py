@@ -197,6 +197,10 @@ def _remember(file: Path, what: Iterable[Any], like: Path | None = None) -> None
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
     draft.write_bytes(msgspec.json.encode(what))
-    if like is not None and like.exists():
-        shutil.copystat(like, draft)
-    draft.replace(file)
+    try:
+        if like is not None:
+            shutil.copystat(like, draft)
+    except FileNotFoundError:  # somebody wrote to the day meanwhile, and had it forgotten
+        draft.unlink()
+    else:
+        draft.replace(file)
