@@ -97,9 +97,7 @@ def look_ups(told: bytes) -> FixedLookUps:
     geoip = local_copy(handed_over.geoip) if handed_over.geoip else None
     geo = open_geo(replace(load_settings(), geoip_database=geoip, lookup_deadline_seconds=PATIENCE_SECONDS))
     if not handed_over.version.startswith(f"{CODE_VERSION}/{geo.build}/"):
-        raise ValueError(
-            f"asked for {handed_over.version}, this is {CODE_VERSION}/{geo.build}: jobs.zip is not of Dagster"
-        )
+        raise ValueError(f"{CODE_VERSION}/{geo.build} is here, but {handed_over.version} is asked for")
     names = read_table(handed_over.names).to_pydict()
     return FixedLookUps(dict(zip(names["user_id"], names["name"], strict=True)), geo, handed_over.version)
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pytest
 
 from resources.look_ups import EnrichmentSources
@@ -19,8 +20,9 @@ from streaming.edges.aws import client
 from streaming.edges.parquet import arrow_schema
 from streaming.jobs.enrich import Part, enrich_part
 from streaming.jobs.enrichment import Failure
-from streaming.jobs.files import open_input, read_table
+from streaming.jobs.files import open_input, read_table, write_table
 from streaming.jobs.raw import lines_of
+from streaming.jobs.work import HandedOver, LakeFile
 from streaming.settings import load_settings
 from tests.landing import event_text
 from tests.s3_lakes import BUCKET, deliver, make_s3_lake
@@ -31,6 +33,17 @@ HOUR = hour_of(NOW)
 
 def stamped(event: bytes, arrival: datetime, record_id: str) -> bytes:
     return stamp(event, record_id * 32, format_timestamp(arrival), None)
+
+
+def handed_over(
+    shared: str, home: Path, mysql_url: str, geo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> HandedOver:
+    """Names and places for a task, which sets the settings of its process by them."""
+    settings = {"CLICKSTREAM_HOME": str(home), "MYSQL_URL": mysql_url, "GEOIP_DATABASE": str(geo_folder)}
+    look_ups = EnrichmentSources(load_settings(settings)).hand_over(shared)
+    for name, value in look_ups.settings.items():
+        monkeypatch.setenv(name, value)
+    return look_ups
 
 
 LINES = [
@@ -61,12 +74,9 @@ def test_a_task_enriches_an_object_of_s3(
     lake = make_s3_lake(tmp_path / "copies")
     deliver(RAW_EVENTS.prefix, NOW, NOW + timedelta(minutes=1), gzip.compress(b"".join(LINES)))
     (landed,) = lake.list_hour(RAW_EVENTS.prefix, HOUR)
-    settings = {"CLICKSTREAM_HOME": str(tmp_path), "MYSQL_URL": mysql_url, "GEOIP_DATABASE": str(geo_folder)}
     shared = f"s3://{BUCKET}/jobs/one"
-    look_ups = EnrichmentSources(load_settings(settings)).hand_over(shared)
+    look_ups = handed_over(shared, tmp_path, mysql_url, geo_folder, monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name, value in look_ups.settings.items():
-        monkeypatch.setenv(name, value)
     part = Part(lake_file(landed), *(f"{shared}/{name}" for name in ("rows", "identities", "failures")), None)
 
     assert part.raw.path.startswith(f"s3://{BUCKET}/raw/")
@@ -84,3 +94,27 @@ def test_a_task_enriches_an_object_of_s3(
     assert {each["Key"] for each in client("s3").list_objects_v2(Bucket=BUCKET, Prefix="jobs/")["Contents"]} >= {
         "jobs/one/names.parquet", *(f"jobs/one/geoip/{file.name}" for file in geo_folder.glob("*.mmdb")),
     }  # fmt: skip
+
+
+def test_places_that_are_recorded_are_not_looked_up_again(
+    tmp_path: Path, mysql_url: str, geo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ups = handed_over(str(tmp_path), tmp_path, mysql_url, geo_folder, monkeypatch)
+    raw = tmp_path / "raw.json.gz"
+    raw.write_bytes(gzip.compress(LINES[0] + stamped(event_text(NOW, "d", user_ip="169.235.1.1"), NOW, "d")))
+    place = {"country": "US", "region": "California", "city": "Corona", "latitude": 33.9, "longitude": -117.6}
+    write_table(pa.Table.from_pylist([{"user_ip": "169.235.214.44", **place}]), f"{tmp_path}/recorded")
+    written = (f"{tmp_path}/{name}" for name in ("rows", "identities", "failures", "recorded"))
+
+    assert not enrich_part(msgspec.json.encode(look_ups), Part(LakeFile(str(raw)), *written))
+
+    assert read_table(f"{tmp_path}/rows")["city"].to_pylist() == ["Corona", "Riverside"]
+
+
+def test_geo_data_other_than_was_asked_for_is_refused(
+    tmp_path: Path, mysql_url: str, geo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ups = handed_over(str(tmp_path), tmp_path, mysql_url, geo_folder, monkeypatch)
+    other = msgspec.structs.replace(look_ups, version="1/other@0/users@1")
+    with pytest.raises(ValueError, match="1/other@0/users@1 is asked for"):
+        enrich_part(msgspec.json.encode(other), Part(LakeFile("raw"), "rows", "identities", "failures", None))
