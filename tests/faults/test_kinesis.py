@@ -56,6 +56,23 @@ def platform(tmp_path_factory: pytest.TempPathFactory, geo_folder: Any) -> Itera
             yield running
 
 
+def test_collector_and_status_say_when_kinesis_is_away_and_back(platform: OnKinesis) -> None:
+    def health() -> tuple[int, dict[str, Any]]:
+        answer = httpx.get(f"{platform.settings.collector_url}/health", trust_env=False, timeout=10)
+        return answer.status_code, answer.json()
+
+    assert health() == (200, {"status": "ok", "stream_backlog": None})
+    platform.wait_ready(*platform.system["processes"])
+    document = json.loads(platform.run("status", "--json"))
+    assert {row["records"] for row in document["stream"]["backlog"]} == {None}
+    assert all(row["oldest_age_seconds"] < 60 for row in document["stream"]["backlog"])
+    assert "the stream does not count" in platform.run("status")
+    with _fault(platform, cut):
+        assert health() == (503, {"status": "stream unavailable", "stream_backlog": None})
+    assert health()[0] == 200
+    platform.wait_delivered()
+
+
 def test_01_put_records_fails_3_of_500(platform: OnKinesis) -> None:
     with _fault(platform, Faults(refuse_records([3, 250, 499]), 1, _puts_events)):
         answer = platform.post(_events("partial", 500))
@@ -122,12 +139,12 @@ def test_14_batches_delivered_twice_also_across_an_hours_boundary(platform: OnKi
     earliest = now - MAX_STAMP_DRIFT + timedelta(minutes=2)
     moments = {now, max(earliest, hour_of(now) - timedelta(milliseconds=1))}
     for moment in moments:  # the last moment of the hour before, where Kinesis still takes it for one of an edge
-        texts = [event_text(now, f"twice-{number}") for number in range(40)]
+        texts = [event_text(min(moments), f"twice-{number}") for number in range(40)]
         platform.put(
             stamp(text, record_id, format_timestamp(moment), None)
             for text, record_id in zip(texts, new_record_ids(len(texts)), strict=True)
         )
-    platform.wait_delivered()
+        platform.wait_delivered()
     files = _landed(platform)
     with platform.unattended(), platform.stream_server() as server:
         platform.kill("delivery")
@@ -188,23 +205,6 @@ def test_23_an_order_of_a_user_holds_while_shards_split(platform: OnKinesis) -> 
     with platform.cache_server() as cache:
         assert cache.hget("user:ordered", "last_access") == format_timestamp(now + timedelta(microseconds=5))
     platform.expect_invariant()
-
-
-def test_collector_and_status_say_when_kinesis_is_away_and_back(platform: OnKinesis) -> None:
-    def health() -> tuple[int, dict[str, Any]]:
-        answer = httpx.get(f"{platform.settings.collector_url}/health", trust_env=False, timeout=10)
-        return answer.status_code, answer.json()
-
-    assert health() == (200, {"status": "ok", "stream_backlog": None})
-    platform.wait_ready(*platform.system["processes"])
-    document = json.loads(platform.run("status", "--json"))
-    assert {row["records"] for row in document["stream"]["backlog"]} == {None}
-    assert all(row["oldest_age_seconds"] < 60 for row in document["stream"]["backlog"])
-    assert "the stream does not count" in platform.run("status")
-    with _fault(platform, cut):
-        assert health() == (503, {"status": "stream unavailable", "stream_backlog": None})
-    assert health()[0] == 200
-    platform.wait_delivered()
 
 
 @contextmanager
