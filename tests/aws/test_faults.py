@@ -19,6 +19,7 @@ from clickstream_assets.jobs import AGGREGATE
 from clickstream_assets.partitions import range_tags
 from commands.cli import cli
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, FLATTENED_EVENTS, Table
+from streaming.edges.event_stream import StreamRecord
 from streaming.runtime.lambda_host import Handler
 from streaming.runtime.transform import Transform
 from streaming.settings import ROOT
@@ -34,6 +35,11 @@ DATABASE = "clickstream"
 DAY = "2026-11-20"
 THE_DAY = range_tags(DAY, DAY)
 MATERIALIZE = [sys.executable, "-m", "commands", "materialize"]
+
+
+def one_day(events: int) -> list[StreamRecord]:
+    """Traffic of which nothing is late: a day of tables to write."""
+    return traffic(events + 1, late_every=events + 1)[1:]
 
 
 def hanging(_event: Any, _context: Any) -> Any:
@@ -59,7 +65,7 @@ def verified() -> None:
 
 def test_what_the_transform_failed_is_made_good_by_a_replay(aws_platform: Platform, transform: Transform) -> None:
     """12 and 13: it lies under the error prefix, the ledger balances, and a replay lands it."""
-    records = [record for record in traffic(80) if b'"user_id": 7' not in record.data]
+    records = [record for record in one_day(80) if b'"user_id": 7' not in record.data]
     transforms = [transform, transform_by(hanging, 0.2), transform_by(crooked(handler_of(aws_platform.settings)))]
     for batch, by in zip(flushes(records, 25), transforms, strict=False):
         deliver(batch, by, aws_platform.settings)
@@ -80,7 +86,7 @@ def test_what_the_transform_failed_is_made_good_by_a_replay(aws_platform: Platfo
 
 def test_a_run_that_is_killed_is_completed_by_the_next(aws_platform: Platform, transform: Transform) -> None:
     """24: whatever it had published holds, and nothing else shows."""
-    for batch in flushes(traffic(60), 25):
+    for batch in flushes(one_day(60), 25):
         deliver(batch, transform, aws_platform.settings)
     glue = boto3.client("glue")
     where = {"DatabaseName": DATABASE, "TableName": FLATTENED_EVENTS.name}
@@ -96,13 +102,13 @@ def test_a_run_that_is_killed_is_completed_by_the_next(aws_platform: Platform, t
 
     flattened = aws_platform.rows(FLATTENED_EVENTS)
     assert set(seen) <= set(flattened)
-    assert len(flattened) == 57
+    assert len(flattened) == 58
     verified()
 
 
 def test_two_runs_at_once_leave_one_state(aws_platform: Platform, transform: Transform) -> None:
     """25: both publish the same partitions; one of them stands, whole."""
-    for batch in flushes(traffic(60), 25):
+    for batch in flushes(one_day(60), 25):
         deliver(batch, transform, aws_platform.settings)
     homes = [aws_platform.settings.home / name for name in ("one", "other")]
     runs = [
@@ -118,7 +124,7 @@ def test_two_runs_at_once_leave_one_state(aws_platform: Platform, transform: Tra
     told = [run.communicate(timeout=200)[0] for run in runs]
 
     assert [run.returncode for run in runs] == [0, 0], told
-    assert len(aws_platform.rows(FLATTENED_EVENTS)) == 57
+    assert len(aws_platform.rows(FLATTENED_EVENTS)) == 58
     verified()
 
 
@@ -126,7 +132,7 @@ def test_a_rerun_leaves_no_stale_part(
     aws_platform: Platform, transform: Transform, redshift_data: RedshiftData
 ) -> None:
     """26: a day is one file in a folder of its own; what came in parts takes nobody's place."""
-    for batch in flushes(traffic(60), 25):
+    for batch in flushes(one_day(60), 25):
         deliver(batch, transform, aws_platform.settings)
     aws_platform.catch_up()
     sessions = BY_NAME["sessions"].table

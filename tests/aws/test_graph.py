@@ -38,12 +38,12 @@ def record(number: int, data: bytes, arrival: datetime) -> StreamRecord:
     return StreamRecord(f"{taken.timestamp() * 1000:.0f}-{number:019}", taken, "20", wire)
 
 
-def traffic(events: int) -> list[StreamRecord]:
+def traffic(events: int, late_every: int = 17) -> list[StreamRecord]:
     """Two hours and a half of it: good, bad, late, and of users known and unknown, places found and not."""
     records = []
     for number in range(events):
         arrival = BEGIN + timedelta(seconds=9_000 * number / events)
-        late = timedelta(days=2, hours=3) if number % 17 == 0 else timedelta(seconds=number % 50)
+        late = timedelta(days=2, hours=3) if number % late_every == 0 else timedelta(seconds=number % 50)
         changes = {
             "user_id": str(1 + number % 23),
             "event_name": ACTIONS[number % 4],
