@@ -65,6 +65,13 @@ def land_enriched(lake: DirectoryLake, hour: datetime, name: str, rows: pa.Table
     lake.publish(f"{hour_prefix('enriched_landing', hour)}/{name}.parquet", parquet_bytes(rows))
 
 
+def land_as_firehose(lake: DirectoryLake, hour: datetime, name: str, rows: pa.Table) -> None:
+    """Land rows with timestamps as old writers of Parquet have them."""
+    file = pa.BufferOutputStream()
+    pq.write_table(rows, file, use_deprecated_int96_timestamps=True)
+    lake.publish(f"{hour_prefix('enriched_landing', hour)}/{name}.parquet", file.getvalue().to_pybytes())
+
+
 def published(lake: DirectoryLake, table: Table, key: Key) -> tuple[pa.Table, dict[bytes, bytes]]:
     """The rows of a partition, with their types, and what its file says of itself."""
     file = lake.partition(table, key)
