@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,9 +18,9 @@ import dagster as dg
 from resources import redshift_sql
 from resources.lake import Staged
 from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token
-from resources.warehouse import DuckDBWarehouse, Sources, quoted, sql_file
+from resources.warehouse import DuckDBWarehouse, Source, Sources, quoted, sql_file
 from streaming.domain.stack import Stack
-from streaming.domain.tables import Table
+from streaming.domain.tables import FLATTENED_EVENTS, Table
 from streaming.edges.aws import client
 
 ENGINE = "Redshift"
@@ -109,6 +110,7 @@ class RedshiftWarehouse(DuckDBWarehouse):
         self._catalog_database = catalog_database
         self._s3 = client("s3")
         self._is_ready = False
+        self._reads_time = False
 
     def unload(
         self,
@@ -121,12 +123,13 @@ class RedshiftWarehouse(DuckDBWarehouse):
         """Write the answer under the staged partition's prefix, in as many files as Redshift makes of it.
 
         Raises:
-            StatementError: Redshift failed it, or did not end it in time.
+            StatementError: Redshift failed it, did not end it in time, or does not read the lake as DuckDB does.
             ValueError: the partition is not staged on S3.
         """
         if not isinstance(file, Staged) or file.prefix is None:
             raise ValueError("Redshift unloads to S3 alone: there is no prefix to write to")
         self._prepare()
+        self._prove_time(sources)
         select = redshift_sql.answer(statement, parameters, sources, table)
         self._redshift.run(redshift_sql.unload(select, file.prefix))
         return self._rows_unloaded(file.prefix, table)
@@ -140,6 +143,17 @@ class RedshiftWarehouse(DuckDBWarehouse):
         if told != (_NEUTRALISED,):
             raise StatementError(ENGINE, f"REGEXP_REPLACE made {told[0]!r} of a formula", _FORMULA)
         self._is_ready = True
+
+    def _prove_time(self, sources: Sources) -> None:
+        """See, once, to it that an hour's rows are of that hour: where Spectrum misread time, days would be empty."""
+        match sources.get(FLATTENED_EVENTS.name):
+            case Source(partitions=(datetime() as hour, _)) as flattened if not self._reads_time:
+                statement = redshift_sql.rows_astray(flattened, hour)
+                ((astray,),) = self._redshift.rows(statement)
+                if astray:
+                    reason = f"{astray} rows of {hour:%Y-%m-%d %H:00} are read as of other hours"
+                    raise StatementError(ENGINE, reason, statement)
+                self._reads_time = True
 
     def _rows_unloaded(self, prefix: str, table: Table) -> int:
         """Count the rows by UNLOAD's manifest, which then goes: readers take every object of the prefix for rows."""

@@ -13,8 +13,8 @@ import sqlglot
 from sqlglot import ErrorLevel, TokenType, exp
 from sqlglot.dialects.redshift import Redshift
 
-from resources.warehouse import Source, Sources, quoted
-from streaming.domain.tables import Table
+from resources.warehouse import Source, Sources, quoted, sql_file
+from streaming.domain.tables import FLATTENED_EVENTS, Table
 
 # The schema of Redshift that shows the lake's database in the Glue Data Catalog.
 SCHEMA = "lake"
@@ -58,12 +58,9 @@ def answer(statement: str, parameters: Sequence[Any], sources: Sources, table: T
         ValueError: it selects other columns than the table's, or asks for a part of an interval other than days.
         sqlglot.errors.SqlglotError: it is not SQL, or Redshift has no way to say it.
     """
-    select = sqlglot.parse_one(bind(statement, parameters), read="duckdb")
+    select = _over_lake(statement, parameters, sources)
     if not isinstance(select, exp.Select) or tuple(select.named_selects) != table.column_names:
         raise ValueError(f"the statement of {table.name} selects other columns than {', '.join(table.column_names)}")
-    for found in list(select.find_all(exp.Table)):
-        if found.name in sources and not found.db:
-            _read_partitions(found, sources[found.name])
     for interval in list(select.find_all(exp.Extract)):
         _count_days(interval)
     for column, expression in zip(table.columns, list(select.selects), strict=True):
@@ -72,6 +69,13 @@ def answer(statement: str, parameters: Sequence[Any], sources: Sources, table: T
     return select.sql(
         RedshiftWithoutBackslashes, identify=True, comments=False, pretty=True, unsupported_level=ErrorLevel.RAISE
     )
+
+
+def rows_astray(source: Source, hour: datetime) -> str:
+    """A SELECT of how many rows of an hour's partition of flattened events are not of that hour."""
+    hour_alone = {FLATTENED_EVENTS.name: source._replace(partitions=(hour, hour))}
+    select = _over_lake(sql_file("spectrum/rows_astray"), [hour, hour + HOUR], hour_alone)
+    return select.sql(RedshiftWithoutBackslashes, comments=False)
 
 
 def unload(select: str, prefix: str) -> str:
@@ -98,6 +102,14 @@ MANIFEST VERBOSE"""
 def neutralised(text: str) -> str:
     """What Redshift makes of a text column, as an expression on a string literal; `=1` becomes `'=1`."""
     return _without_formulas(exp.Literal.string(text)).sql(RedshiftWithoutBackslashes)
+
+
+def _over_lake(statement: str, parameters: Sequence[Any], sources: Sources) -> exp.Expr:
+    select = sqlglot.parse_one(bind(statement, parameters), read="duckdb")
+    for found in list(select.find_all(exp.Table)):
+        if found.name in sources and not found.db:
+            _read_partitions(found, sources[found.name])
+    return select
 
 
 def _literal(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -210,6 +211,40 @@ def test_without_a_prefix_on_s3_nothing_is_asked_of_redshift(
     with pytest.raises(ValueError, match="no prefix"):
         redshift.unload("SELECT 1", [], {}, Staged(tmp_path / "x"), TEXT_TABLE)
     assert redshift_data.calls == []
+
+
+def test_an_engine_that_misreads_time_is_found_out_before_days_unload_empty(
+    hours: Hours, redshift: RedshiftWarehouse, redshift_data: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(FLATTENED_EVENTS, hours)
+    read, prefix = redshift_data.tables.rows, f"s3://{BUCKET}/aggregated/attempt/"
+
+    def in_milliseconds(*arguments: Any) -> pa.Table:
+        rows = read(*arguments)
+        place = rows.column_names.index("event_timestamp")
+        misread = pc.multiply(rows["event_timestamp"].cast(pa.int64()), 1000).cast(pa.timestamp("us"))
+        return rows.set_column(place, "event_timestamp", misread)
+
+    monkeypatch.setattr(redshift_data.tables, "rows", in_milliseconds)
+    found = {FLATTENED_EVENTS.name: Source(FLATTENED_EVENTS, [tmp_path / "x"], (min(hours), max(hours)))}
+    statement, table = sql_file(EVENTS_BY_COUNTRY.statement), EVENTS_BY_COUNTRY.table
+    with pytest.raises(StatementError, match=rf"rows of {min(hours):%Y-%m-%d %H}:00 are read as of other hours"):
+        redshift.unload(statement, bounds(DAY), found, Staged(tmp_path / "x", prefix), table)
+    assert objects(prefix) == {}
+
+
+def test_time_is_proven_once_on_one_hour(
+    hours: Hours, redshift: RedshiftWarehouse, redshift_data: Service, tmp_path: Path
+) -> None:
+    publish(FLATTENED_EVENTS, hours)
+    found = {FLATTENED_EVENTS.name: Source(FLATTENED_EVENTS, [tmp_path / "x"], (min(hours), max(hours)))}
+    statement, table = sql_file(EVENTS_BY_COUNTRY.statement), EVENTS_BY_COUNTRY.table
+    for attempt in ("first", "second"):
+        place = Staged(tmp_path / "x", f"s3://{BUCKET}/aggregated/{attempt}/")
+        assert redshift.unload(statement, bounds(DAY), found, place, table) > 0
+    proofs = [each.text for each in redshift_data.statements.all if "rows_astray" in each.text]
+    assert len(proofs) == 1
+    assert len(redshift_data.tables.scans[0].partitions) == 1
 
 
 def test_an_engine_that_leaves_formulas_in_is_found_out(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from resources.redshift import RedshiftData, external_schema
-from resources.redshift_sql import unload
+from resources.redshift_sql import rows_astray, unload
 from resources.warehouse import DuckDBWarehouse, Source, sql_file
 from streaming.domain.tables import FLATTENED_EVENTS
 from streaming.edges.parquet import arrow_schema, parquet_bytes
@@ -55,11 +55,13 @@ def test_the_files_run_as_they_are(redshift_data: Service) -> None:
     redshift.run(sql_file("spectrum/create_external_schema"))
     assert sorted(redshift.rows(sql_file("spectrum/events_by_type"))) == [("Purchase", 1), ("Search", 3)]
     redshift.run(sql_file("spectrum/unload_events_by_country"))
+    of_hour = Source(FLATTENED_EVENTS, [], (HOUR, HOUR))
+    assert list(redshift.rows(rows_astray(of_hour, HOUR))) == [(0,)]
 
     body = boto3.client("s3").get_object(Bucket="ait-aggregation", Key="events_by_country/000")["Body"].read().decode()
     assert body == "country|event_name|events\nGB|Purchase|1\nUS|Search|2\n|Search|1\n"
     assert {file.stem for file in (ROOT / "sql" / "spectrum").glob("*.sql")} == {
-        "create_external_schema", "events_by_type", "unload_events_by_country",
+        "create_external_schema", "events_by_type", "rows_astray", "unload_events_by_country",
     }  # fmt: skip
 
 
