@@ -75,7 +75,8 @@ def check(folder: Path) -> None:
         SupervisorError: one has something wrong, which has been shown.
     """
     root = folder / "template.yaml"
-    linted = run_sam("cfn-lint", *sorted(folder.glob("*.yaml")), say=say)
+    templates = sorted(file for file in folder.iterdir() if "AWSTemplateFormatVersion" in file.read_text())
+    linted = run_sam("cfn-lint", *templates, say=say)
     if linted or run_sam("sam", "validate", "--lint", "--region", "us-east-1", "--template-file", root, say=say):
         raise SupervisorError("the templates in infra/ have faults, see above")
 
@@ -93,7 +94,7 @@ def deploy_template(
         raise SupervisorError(f"the template has no parameter {', '.join(sorted(unknown))}")
     if (found := find_stack(name)) and found["StackStatus"] == "ROLLBACK_COMPLETE":
         raise SupervisorError(f"the stack {name} was never complete and cannot be updated: ./run destroy it first")
-    bucket = ensure_bucket(code_bucket(name, account), account.region)
+    bucket = ensure_bucket(code_bucket(name, account), account)
     keys = {zipped.file.stem: upload(zipped, bucket, name) for zipped in zips if zipped.file.stem in ("jobs", "source")}
     made = {"ArtifactBucket": bucket, "JobsKey": keys.get("jobs", ""), "SourceKey": keys.get("source", "")}
     layer = next((publish_layer(zipped, bucket, name) for zipped in zips if zipped.file.stem == "geoip"), None)
@@ -119,15 +120,20 @@ def parameters_of(template: Path) -> set[str]:
     return set(re.findall(r"^  (\w+):", section.group(1), re.MULTILINE)) if section else set()
 
 
-def ensure_bucket(bucket: str, region: str) -> str:
-    """The bucket of what is deployed, made when it is not there: private, versioned, for TLS only."""
+def ensure_bucket(bucket: str, account: Account) -> str:
+    """The bucket of what is deployed, made when it is not there: private and versioned.
+
+    Raises:
+        SupervisorError: it is another account's, or may not be used.
+    """
     s3 = client("s3")
     try:
-        s3.head_bucket(Bucket=bucket)
+        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.number)
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
             raise SupervisorError(f"the bucket {bucket} cannot be used: {error}") from error
-        place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        is_nameless = account.region == "us-east-1"
+        place = {} if is_nameless else {"CreateBucketConfiguration": {"LocationConstraint": account.region}}
         s3.create_bucket(Bucket=bucket, **place)
     closed = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=closed)

@@ -1,5 +1,6 @@
 """`./run deploy` and `./run destroy` against an emulator of CloudFormation, with AWS SAM as it is."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from commands import destroy, stacks
 from commands.cli import cli
-from commands.deploy import ENVIRONMENT, deploy_template, ensure_bucket, publish_layer, show, upload
+from commands.deploy import ENVIRONMENT, check, deploy_template, ensure_bucket, publish_layer, show, upload
 from commands.package import Zip, write_zip
 from commands.stacks import Account, Resource, find_stack, first_failure, resources
 from streaming.runtime.supervisor import SupervisorError
@@ -135,21 +136,43 @@ def test_a_stack_that_was_never_complete_must_go_first(template: Path, monkeypat
 
 def test_the_bucket_of_the_code_is_private_and_versioned() -> None:
     for _ in range(2):
-        assert ensure_bucket("code", "eu-west-1") == "code"
+        assert ensure_bucket("code", ACCOUNT._replace(region="eu-west-1")) == "code"
     s3 = boto3.client("s3")
     assert all(s3.get_public_access_block(Bucket="code")["PublicAccessBlockConfiguration"].values())
     assert s3.get_bucket_versioning(Bucket="code")["Status"] == "Enabled"
 
 
+def test_code_is_not_given_to_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever knows the stack's name may have made a bucket of the code's name before."""
+    s3 = boto3.client("s3")
+    monkeypatch.setattr("commands.deploy.client", lambda service: s3)
+    with Stubber(s3) as stubber:
+        asked = {"Bucket": "code", "ExpectedBucketOwner": ACCOUNT.number}
+        stubber.add_client_error("head_bucket", "403", http_status_code=403, expected_params=asked)
+        with pytest.raises(SupervisorError, match="cannot be used"):
+            ensure_bucket("code", ACCOUNT)
+        stubber.assert_no_pending_responses()
+
+
+def test_every_template_is_linted_and_nothing_else(tmp_path: Path) -> None:
+    sound = {"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    (tmp_path / "template.yaml").write_text(json.dumps(sound))
+    (tmp_path / "prices.json").write_text("{}")
+    check(tmp_path)
+    (tmp_path / "tables.json").write_text(json.dumps(sound).replace("Topic", "Tabel"))
+    with pytest.raises(SupervisorError, match="have faults"):
+        check(tmp_path)
+
+
 def test_what_is_uploaded_is_named_by_its_content(jobs: Zip) -> None:
-    ensure_bucket("code", "us-east-1")
+    ensure_bucket("code", ACCOUNT)
     assert upload(jobs, "code", STACK) == upload(jobs, "code", STACK) == f"{STACK}/{jobs.sha256}/jobs.zip"
     versions = boto3.client("s3").list_object_versions(Bucket="code")["Versions"]
     assert len(versions) == 1
 
 
 def test_a_layer_is_published_once(tmp_path: Path) -> None:
-    ensure_bucket("code", "us-east-1")
+    ensure_bucket("code", ACCOUNT)
     layer = write_zip(tmp_path / "geoip.zip", {"geoip/city.mmdb": b"places"})
     first = publish_layer(layer, "code", STACK)
     assert first.endswith(":layer:clickstream-test-geoip:1")
