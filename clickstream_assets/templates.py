@@ -25,6 +25,7 @@ _ACCOUNT = {"Ref": "AWS::AccountId"}
 # The article's names in the federated report, and a stack's own.
 _OWN_NAMES = {
     '"data-sandbox-redis"': '"${StackName}-redis"',
+    '."redis".': '."${Database}_redis".',
     '"data-sandbox"': '"${Database}"',
     '"mysql"': '"${StackName}-mysql"',
 }
@@ -45,7 +46,11 @@ _OWNS_DASHBOARD = (
 
 
 def glue_tables() -> dict[str, Any]:
-    """The declared tables in the Glue Data Catalog."""
+    """The declared tables in the Glue Data Catalog.
+
+    Not those without partitions: publishing writes to the table itself, and an update of the stack would undo it. The
+    catalog makes them.
+    """
     resources = {
         _logical_id(table.name): {
             "Type": "AWS::Glue::Table",
@@ -56,6 +61,7 @@ def glue_tables() -> dict[str, Any]:
             },
         }
         for table in CATALOGUED
+        if table.partition
     }
     return _template("the declared tables in the Glue Data Catalog", ("Database", "LakeBucket"), resources)
 

@@ -166,13 +166,15 @@ def athena_federation(stack: Stack, statement_timeout_seconds: float) -> dg.Reso
 
 def in_stack(query: exp.Expr, stack: Stack) -> str:
     """A statement with the article's names of databases and catalogs replaced by those of a stack."""
-    own = {"data-sandbox-redis": stack.part("redis"), "mysql": stack.part("mysql")}
+    own = {
+        ("", "data-sandbox"): ("", stack.database),
+        ("data-sandbox-redis", "redis"): (stack.part("redis"), f"{stack.database}_redis"),
+        ("mysql", "datasandbox"): (stack.part("mysql"), "datasandbox"),
+    }
     query = query.copy()
     for table in query.find_all(exp.Table):
-        if table.catalog:
-            table.set("catalog", exp.to_identifier(own[table.catalog], quoted=True))
-        elif table.db:
-            table.set("db", exp.to_identifier(stack.database, quoted=True))
+        for part, name in zip(("catalog", "db"), own.get((table.catalog, table.db), ()), strict=False):
+            table.set(part, exp.to_identifier(name, quoted=True) if name else None)
     return query.sql("athena", comments=False, pretty=True)
 
 

@@ -16,6 +16,7 @@ import redis
 import sqlglot
 from sqlglot import exp
 
+from streaming.domain.stack import Stack
 from streaming.edges.users_db import UsersDb
 from tests.aws_standins.engine import GlueTables, partition_conditions, run
 from tests.aws_standins.json_service import JsonService, ServiceError
@@ -54,7 +55,7 @@ class Athena(JsonService):
         self._stack = stack
         self._s3 = boto3.client("s3")
         self._connectors = {
-            (f"{stack}-redis", "redis", "users"): self._redis_users,
+            (f"{stack}-redis", f"{Stack(stack).database}_redis", "users"): self._redis_users,
             (f"{stack}-mysql", "datasandbox", "customers"): self._mysql_customers,
         }
 

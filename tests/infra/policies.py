@@ -11,6 +11,7 @@ WITHOUT_RESOURCES = {
     "cloudwatch:PutMetricData": "metrics are no resources; a condition keeps it to a namespace",
     "ec2:DescribeNetworkInterfaces": "lists; Lambda asks it for the interfaces of a function in a VPC",
     "ec2:DescribeSubnets": "lists; as above",
+    "kinesis:UpdateShardCount": "knows no resources, though it names a stream",
     "redshift-data:CancelStatement": "statements are no resources; the service keeps to the caller's own",
     "redshift-data:DescribeStatement": "as above",
     "redshift-data:GetStatementResult": "as above",
@@ -25,8 +26,7 @@ WITHOUT_RESOURCES = {
 }
 # Ends of resources that have a wildcard behind something that is not named after the stack, and why.
 WIDE_RESOURCES = {
-    ":network-interface/*": "Lambda makes the interfaces, and names them",
-    ":subnet/*": "which subnets, the function's own configuration says",
+    ":ec2:${AWS::Region}:${AWS::AccountId}:*/*": "Lambda asks for all of them before it makes an interface",
     ":instance/*": "the host's identity is not known before it has this permission",
     ":log-group:/aws-glue/crawlers:*": "Glue logs all crawlers of an account there",
     ":log-group:/aws-glue/jobs/error:*": "Glue logs all jobs of an account there",

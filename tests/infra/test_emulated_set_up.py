@@ -39,16 +39,18 @@ def test_the_stack_makes_the_table_and_the_trigger(session: Clients, aurora_url:
     template = parse((INFRA / "stores.yaml").read_text())
     template["Resources"] = {name: template["Resources"][name] for name in OF_THE_DATABASE}
     template["Resources"]["Customers"]["DependsOn"] = []
-    template["Resources"]["MysqlLogin"] = {
-        "Type": "AWS::SecretsManager::Secret",
-        "Properties": {"Name": "shop-dev-mysql", "SecretString": aurora_url},
-    }
+    reader_url = aurora_url.replace("//root@", "//reader:secret@")
+    for name, url in {"MysqlAdministrator": aurora_url, "MysqlLogin": reader_url}.items():
+        template["Resources"][name] = {
+            "Type": "AWS::SecretsManager::Secret",
+            "Properties": {"Name": f"shop-dev-{name}", "SecretString": url},
+        }
     template["Outputs"] = {}
     # when
     deploy(session, "stores", json.dumps(template).replace("../.build/", "s3://code/"), PARAMETERS)
     # then
     customers = UsersDb(aurora_url)
-    assert customers.names(["20"]) == {"20": "Semyon Ryan"}
+    assert UsersDb(reader_url).names(["20"]) == {"20": "Semyon Ryan"}
     user_id = customers.add_customer("Ada Lovelace", "pixel")
     with closing(connect(aurora_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT called, JSON_VALUE(payload, '$.user_id') FROM calls")

@@ -126,6 +126,14 @@ def test_actions_are_what_the_services_have() -> None:
         for action in actions(statement)
     }
     assert {action for action in named if action.lower() not in known} == {"kms:*"}
+    never = {
+        action
+        for name in templates.names()
+        for statement in statements(templates.load(name))
+        for action in actions(statement)
+        if statement.get("Resource", "*") != "*" and not known.get(action.lower(), True)
+    }
+    assert not never, "what knows no resources is not allowed by a policy that names one"
     # CloudWatch's data sets are not its metrics.
     narrower = {action: known[action.lower()] for action in WITHOUT_RESOURCES if known[action.lower()]}
     assert narrower == {"cloudwatch:GetMetricData": ["dataset"], "cloudwatch:PutMetricData": ["dataset"]}

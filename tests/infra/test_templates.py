@@ -166,8 +166,14 @@ def test_the_database_of_the_lake_is_called_as_the_code_calls_it() -> None:
     assert STACK.database == "_".join(STACK.name.split("-"))
 
 
-def test_the_federated_query_is_the_one_that_is_run() -> None:
+def test_databases_of_glue_are_the_stacks_own() -> None:
+    """A catalog of Glue is one for all stacks of an account."""
+    called = [str(each["Properties"]["DatabaseInput"]["Name"]) for _, _, each in resources("AWS::Glue::Database")]
+    assert called
+    assert [name for name in called if "StackName" not in name and "${Database}" not in name] == []
 
+
+def test_the_federated_query_is_the_one_that_is_run() -> None:
     (query,) = (
         each["Properties"]["QueryString"]["Fn::Sub"]
         for _, _, each in resources("AWS::Athena::NamedQuery")
