@@ -18,8 +18,7 @@ import dagster as dg
 from resources import redshift_sql
 from resources.lake import Staged
 from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token
-from resources.warehouse import DuckDBWarehouse, Source, Sources, quoted, sql_file
-from streaming.domain.stack import Stack
+from resources.warehouse import DuckDBWarehouse, Source, Sources
 from streaming.domain.tables import FLATTENED_EVENTS, Table
 from streaming.edges.aws import client
 
@@ -102,14 +101,11 @@ class RedshiftData:
 class RedshiftWarehouse(DuckDBWarehouse):
     """Unloads by Redshift, straight to the lake; all else by DuckDB in process."""
 
-    def __init__(
-        self, redshift: RedshiftData, catalog_database: str, memory_limit_bytes: int, temp_directory: Path
-    ) -> None:
+    def __init__(self, redshift: RedshiftData, memory_limit_bytes: int, temp_directory: Path) -> None:
         super().__init__(memory_limit_bytes, temp_directory)
         self._redshift = redshift
-        self._catalog_database = catalog_database
         self._s3 = client("s3")
-        self._is_ready = False
+        self._takes_formulas_out = False
         self._reads_time = False
 
     def unload(
@@ -128,21 +124,20 @@ class RedshiftWarehouse(DuckDBWarehouse):
         """
         if not isinstance(file, Staged) or file.prefix is None:
             raise ValueError("Redshift unloads to S3 alone: there is no prefix to write to")
-        self._prepare()
+        self._prove_text()
         self._prove_time(sources)
         select = redshift_sql.answer(statement, parameters, sources, table)
         self._redshift.run(redshift_sql.unload(select, file.prefix))
         return self._rows_unloaded(file.prefix, table)
 
-    def _prepare(self) -> None:
-        """See, once, to it that Redshift shows the catalog's tables, and that it takes formulas out of text."""
-        if self._is_ready:
+    def _prove_text(self) -> None:
+        """See, once, to it that formulas are taken out of text."""
+        if self._takes_formulas_out:
             return
-        self._redshift.run(external_schema(self._catalog_database))
         (told,) = self._redshift.rows(f"SELECT {redshift_sql.neutralised(_FORMULA)}")
         if told != (_NEUTRALISED,):
             raise StatementError(ENGINE, f"REGEXP_REPLACE made {told[0]!r} of a formula", _FORMULA)
-        self._is_ready = True
+        self._takes_formulas_out = True
 
     def _prove_time(self, sources: Sources) -> None:
         """See, once, to it that an hour's rows are of that hour: where Spectrum misread time, days would be empty."""
@@ -177,11 +172,5 @@ class RedshiftWarehouseResource(dg.ConfigurableResource[RedshiftWarehouse]):
     temp_directory: str
 
     def create_resource(self, context: dg.InitResourceContext) -> RedshiftWarehouse:
-        stack = Stack(self.stack)
-        redshift = RedshiftData(stack.name, context.run_id or os.urandom(8).hex(), self.statement_timeout_seconds)
-        return RedshiftWarehouse(redshift, stack.database, self.memory_limit_bytes, Path(self.temp_directory))
-
-
-def external_schema(catalog_database: str) -> str:
-    """The statement that shows a database of the Glue Data Catalog in Redshift; made once, it changes nothing."""
-    return sql_file("spectrum/create_external_schema").replace("'clickstream'", quoted(catalog_database))
+        redshift = RedshiftData(self.stack, context.run_id or os.urandom(8).hex(), self.statement_timeout_seconds)
+        return RedshiftWarehouse(redshift, self.memory_limit_bytes, Path(self.temp_directory))

@@ -1,7 +1,7 @@
 """Lambda `set_up_warehouse`: what CloudFormation has no resource for in Redshift Serverless, as a custom resource.
 
-How many RPU-hours a month it may take before it answers no more; and that whoever may connect, which IAM decides, may
-make the schema that shows the lake. Safe to repeat. Deleting it takes the limit away.
+How many RPU-hours a month it may take before it answers no more; and the schema that shows the lake, to whoever may
+connect, which IAM decides. Safe to repeat. Deleting it takes the limit away.
 """
 
 import time
@@ -10,12 +10,13 @@ from typing import Any
 
 from streaming.edges.aws import client
 from streaming.edges.custom_resource import answering
+from streaming.settings import ROOT
 
 __all__ = ["lambda_handler"]
 
 _COMPUTE = "serverless-compute"
 _DATABASE = "clickstream"
-_GRANT = f"GRANT CREATE ON DATABASE {_DATABASE} TO PUBLIC"
+_GRANT = "GRANT USAGE ON SCHEMA lake TO PUBLIC"
 _POLL_SECONDS = 2.0
 
 
@@ -27,7 +28,14 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> None:
             _unlimit(redshift, wanted["WorkgroupArn"])
         else:
             _limit(redshift, wanted["WorkgroupArn"], int(wanted["RpuHours"]))
-            _run_as_administrator(_GRANT, wanted["Workgroup"], wanted["AdminSecret"])
+            for statement in (_schema(wanted["Database"]), _GRANT):
+                _run_as_administrator(statement, wanted["Workgroup"], wanted["AdminSecret"])
+
+
+def _schema(catalog_database: str) -> str:
+    """The statement that shows a database of the Glue Data Catalog in Redshift; made once, it changes nothing."""
+    statement = (ROOT / "sql" / "spectrum" / "create_external_schema.sql").read_text()
+    return statement.replace("'clickstream'", f"'{catalog_database}'")
 
 
 def _limit(redshift: Any, workgroup_arn: str, rpu_hours: int) -> None:

@@ -51,7 +51,7 @@ class RedshiftData(JsonService):
         self.tables = GlueTables()
         self.statements = Statements(self._execute)
         self._workgroup, self._database = workgroup, database
-        self._schemas: dict[str, str] = {}
+        self._schemas = {"lake": database}  # as set_up_warehouse makes it
         self._s3 = boto3.client("s3")
 
     def execute_statement(self, Sql: str, WorkgroupName: str, Database: str, ClientToken: str) -> Mapping[str, Any]:  # noqa: N803

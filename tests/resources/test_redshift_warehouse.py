@@ -25,7 +25,7 @@ from resources.warehouse import DuckDBWarehouse, Source, Sources, sql_file
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import CUSTOMER_PRICES, FLATTENED_EVENTS, Column, Table
 from streaming.edges.parquet import arrow_schema
-from tests.aws_standins.published import BUCKET, DATABASE, create_bucket, publish
+from tests.aws_standins.published import BUCKET, create_bucket, publish
 from tests.aws_standins.redshift import RedshiftData as Service
 from tests.clickstream_assets.aggregates import DETAILS
 from tests.resources.test_warehouse import COLUMNS, TEXTS
@@ -65,7 +65,7 @@ def prices() -> pa.Table:
 @pytest.fixture
 def redshift(redshift_data: Service, tmp_path: Path) -> RedshiftWarehouse:
     create_bucket()
-    return RedshiftWarehouse(RedshiftData("clickstream", "run", 30), DATABASE, 200_000_000, tmp_path / ".duckdb")
+    return RedshiftWarehouse(RedshiftData("clickstream", "run", 30), 200_000_000, tmp_path / ".duckdb")
 
 
 def span(aggregate: Aggregate, hours: Hours) -> list[datetime]:

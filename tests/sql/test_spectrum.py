@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from resources.redshift import RedshiftData, external_schema
+from resources.redshift import RedshiftData
 from resources.redshift_sql import rows_astray, unload
 from resources.warehouse import DuckDBWarehouse, Source, sql_file
 from streaming.domain.tables import FLATTENED_EVENTS
@@ -75,9 +75,3 @@ def test_files_say_in_the_old_way_too_that_moments_are_microseconds(tmp_path: Pa
     for file in (here, there):
         schema = f"SELECT converted_type FROM parquet_schema('{file}') WHERE name = 'event_timestamp'"
         assert duckdb.sql(schema).fetchall() == [("TIMESTAMP_MICROS",)]
-
-
-def test_the_schema_shows_the_database_of_the_stack() -> None:
-    statement = external_schema("clickstream_dev")
-    assert "DATABASE 'clickstream_dev'\nIAM_ROLE default" in statement
-    assert "CREATE EXTERNAL SCHEMA IF NOT EXISTS lake\nFROM DATA CATALOG" in statement

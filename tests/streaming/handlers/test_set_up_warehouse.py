@@ -1,4 +1,4 @@
-"""The warehouse's limit and grant, against the models of the services."""
+"""The warehouse's limit and schema, against the models of the services."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,11 +8,16 @@ import pytest
 from botocore.stub import Stubber
 
 from streaming.handlers import set_up_warehouse
+from streaming.settings import ROOT
 from tests.streaming.cloudformation import CloudFormation
 
 WORKGROUP = "arn:aws:redshift-serverless:eu-central-1:123456789012:workgroup/a1b2"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:redshift!clickstream-administrator-a1b2c3"
-PROPERTIES = {"Workgroup": "clickstream", "WorkgroupArn": WORKGROUP, "AdminSecret": SECRET, "RpuHours": "100"}
+PROPERTIES = {
+    "Workgroup": "clickstream", "WorkgroupArn": WORKGROUP, "AdminSecret": SECRET, "Database": "shop", "RpuHours": "100",
+}  # fmt: skip
+SCHEMA = (ROOT / "sql" / "spectrum" / "create_external_schema.sql").read_text().replace("'clickstream'", "'shop'")
+GRANT = "GRANT USAGE ON SCHEMA lake TO PUBLIC"
 ASKED = {"resourceArn": WORKGROUP, "usageType": "serverless-compute"}
 KNOWN = {"usageLimitId": "limit-1", "resourceArn": WORKGROUP, "usageType": "serverless-compute", "amount": 50}
 MADE = ASKED | {"amount": 100, "period": "monthly", "breachAction": "deactivate"}
@@ -25,18 +30,10 @@ class Redshift(NamedTuple):
     serverless: Stubber
     data: Stubber
 
-    def grants(self, *states: dict[str, str]) -> None:
-        """The grant is submitted, and is found in these states."""
-        self.data.add_response(
-            "execute_statement",
-            {"Id": "a1"},
-            {
-                "WorkgroupName": "clickstream",
-                "Database": "clickstream",
-                "SecretArn": SECRET,
-                "Sql": "GRANT CREATE ON DATABASE clickstream TO PUBLIC",
-            },
-        )
+    def runs(self, statement: str, *states: dict[str, str]) -> None:
+        """The statement is submitted, and is found in these states."""
+        asked = {"WorkgroupName": "clickstream", "Database": "clickstream", "SecretArn": SECRET}
+        self.data.add_response("execute_statement", {"Id": "a1"}, asked | {"Sql": statement})
         for state in states:
             self.data.add_response("describe_statement", {"Id": "a1", **state}, {"Id": "a1"})
 
@@ -60,20 +57,23 @@ def redshift(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redshift]:
 
 
 @pytest.mark.parametrize("request_type", ["Create", "Update"])
-def test_a_limit_is_made_and_schemas_may_be(
+def test_a_limit_is_made_and_the_lake_is_shown(
     redshift: Redshift, cloudformation: CloudFormation, request_type: str
 ) -> None:
     redshift.serverless.add_response("list_usage_limits", {}, ASKED)
     redshift.serverless.add_response("create_usage_limit", {}, MADE)
-    redshift.grants({"Status": "SUBMITTED"}, {"Status": "STARTED"}, {"Status": "FINISHED"})
+    redshift.runs(SCHEMA, {"Status": "SUBMITTED"}, {"Status": "STARTED"}, {"Status": "FINISHED"})
+    redshift.runs(GRANT, {"Status": "FINISHED"})
     set_up_warehouse.lambda_handler(cloudformation.event(request_type, PROPERTIES), None)
     assert cloudformation.answers[-1]["Status"] == "SUCCESS"
+    assert "DATABASE 'shop'\nIAM_ROLE default" in SCHEMA
 
 
 def test_a_limit_that_is_there_is_changed(redshift: Redshift, cloudformation: CloudFormation) -> None:
     redshift.serverless.add_response("list_usage_limits", {"usageLimits": [KNOWN]}, ASKED)
     redshift.serverless.add_response("update_usage_limit", {}, CHANGED)
-    redshift.grants({"Status": "FINISHED"})
+    redshift.runs(SCHEMA, {"Status": "FINISHED"})
+    redshift.runs(GRANT, {"Status": "FINISHED"})
     set_up_warehouse.lambda_handler(cloudformation.event("Create", PROPERTIES), None)
     assert cloudformation.answers[-1]["Status"] == "SUCCESS"
 
@@ -95,8 +95,8 @@ def test_cloudformation_is_told_what_the_service_says(redshift: Redshift, cloudf
 def test_cloudformation_is_told_what_redshift_says(redshift: Redshift, cloudformation: CloudFormation) -> None:
     redshift.serverless.add_response("list_usage_limits", {"usageLimits": [KNOWN]}, ASKED)
     redshift.serverless.add_response("update_usage_limit", {}, CHANGED)
-    redshift.grants({"Status": "FAILED", "Error": "permission denied for database"})
+    redshift.runs(SCHEMA, {"Status": "FAILED", "Error": "permission denied for database"})
     set_up_warehouse.lambda_handler(cloudformation.event("Update", PROPERTIES), None)
     assert cloudformation.answers[-1]["Status"] == "FAILED"
-    assert "GRANT CREATE ON DATABASE clickstream" in cloudformation.answers[-1]["Reason"]
+    assert "CREATE EXTERNAL SCHEMA" in cloudformation.answers[-1]["Reason"]
     assert "permission denied" in cloudformation.answers[-1]["Reason"]
