@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from commands.cli import cli
-from commands.cost import PRICES, Line, Prices, Traffic, bill, per_million, tables
+from commands.cost import ALARMS, PRICES, SECRETS, Line, Prices, Traffic, bill, per_million, tables
 from streaming.settings import ROOT
+from tests.infra.templates import resources
 
 MILLION_A_MONTH = Traffic(1e6 / 30.4)
 
@@ -21,6 +22,11 @@ def price() -> Prices:
 
 def line(part: str, traffic: Traffic, price: Prices) -> Line:
     return next(line for line in bill(traffic, price) if line.part == part)
+
+
+def test_alarms_and_secrets_are_counted_as_the_templates_have_them() -> None:
+    assert len(list(resources("AWS::CloudWatch::Alarm"))) == ALARMS
+    assert len(list(resources("AWS::SecretsManager::Secret"))) == SECRETS
 
 
 def test_requests_are_what_api_gateway_and_waf_count(price: Prices) -> None:
