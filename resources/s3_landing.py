@@ -2,16 +2,17 @@
 
 Firehose names a file's folder after its oldest record, and what it holds came in any time from then until it was
 delivered; the edge's stamp, by which hours go, lies up to MAX_STAMP_DRIFT before Kinesis took the record. So an hour is
-what its own folder and its neighbours hold of it, each file cut to the rows that arrived in the hour when it is
-fetched. What this platform lands itself, such as repairs, is of one hour already.
+what its own folder, the next, and those before hold of it, each file cut to the rows that arrived in the hour when it
+is fetched. Where Firehose has fallen behind in reading, it puts many hours into one file. What this platform lands
+itself, such as repairs, is of one hour already.
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-from resources.s3_listing import Arrived, Day, Listing, Object
+from resources.s3_listing import Arrivals, Arrived, Day, Listing, Object
 from streaming.domain.envelope import MAX_STAMP_DRIFT
 from streaming.domain.layout import parse_hour
 
@@ -19,11 +20,14 @@ FAILED_PREFIX = "failed"
 # Firehose puts the step that failed into the folder's name; here it goes by the stage's.
 FIREHOSE_STAGES = {"processing-failed": "enrichment", "format-conversion-failed": "delivery"}
 
+# How far Firehose may be behind: as long as the template has Kinesis keep records.
+LONGEST_LAG = timedelta(hours=48)
+
 _HOUR = timedelta(hours=1)
 # How far the clocks of S3 and of the edge may be apart.
 _CLOCKS = timedelta(minutes=1)
 _SECOND = 1_000_000_000
-_OF_ONE_HOUR = re.compile(r"(?:heal|repair|replay)-[0-9a-f]{32}\..+")
+_OF_ONE_HOUR = re.compile(r"(?:(?:heal|repair|replay)-[0-9a-f]{32}|shardId-\d+-.+)\..+")
 _BEGUN = re.compile(r"-(\d{4}(?:-\d\d){5})-[0-9A-Fa-f]{8}-")
 
 
@@ -49,14 +53,12 @@ class Landing:
         S3 dates by the second, and an object that came in parts by when the first was sent. So it is the second of the
         newest, and a hash of them all behind it. 0 where there are none.
         """
-        days = sorted({(hour + step).astimezone(UTC).date() for step in (-_HOUR, timedelta(0), _HOUR)})
         found = [
             arrived
             for prefix in prefixes
             for folder in _folders(prefix)
-            for day in days
-            for arrived in self._listing.arrived(folder, day, _summary(prefix))
-            if arrived.hour == hour
+            for day in _days(hour)
+            if (arrived := self._listing.arrived(folder, day, _summary(prefix)).get(hour))
         ]
         return max((each.newest for each in found), default=0) * _SECOND + sum(each.mixed for each in found) % _SECOND
 
@@ -65,9 +67,11 @@ class Landing:
         found = (
             each
             for folder in _folders(prefix)
-            for of in (hour - _HOUR, hour, hour + _HOUR)
-            for each in self._listing.hour(folder, of)
-            if _may_hold(hour, each, of, prefix)
+            for day in _days(hour)
+            if hour in self._listing.arrived(folder, day, _summary(prefix))
+            for of, objects in self._listing.day(folder, day).items()
+            for each in objects
+            if hour in _hours(each, of, prefix)
         )
         return sorted(found, key=lambda each: each.name)
 
@@ -87,35 +91,40 @@ def begun_at(found: Object) -> datetime:
         return folder
 
 
-def _summary(prefix: str) -> Callable[[Day], list[Arrived]]:
+def _summary(prefix: str) -> Callable[[Day], Arrivals]:
     """Says what objects of a prefix come to for the hours that they may have rows of."""
 
-    def summarise(day: Day) -> list[Arrived]:
-        hours: dict[datetime, Arrived] = {}
+    def summarise(day: Day) -> Arrivals:
+        hours: Arrivals = {}
         for of, objects in day.items():
             for each in objects:
                 hashed = hashlib.blake2b(f"{each.key}\0{each.etag}".encode(), digest_size=4)
                 mixed = int.from_bytes(hashed.digest())
-                for hour in (of - _HOUR, of, of + _HOUR):
-                    if _may_hold(hour, each, of, prefix):
-                        _, newest, sum_ = hours.get(hour, (hour, 0, 0))
-                        hours[hour] = Arrived(hour, max(newest, each.modified), sum_ + mixed)
-        return list(hours.values())
+                for hour in _hours(each, of, prefix):
+                    _, newest, sum_ = hours.get(hour, (hour, 0, 0))
+                    hours[hour] = Arrived(hour, max(newest, each.modified), sum_ + mixed)
+        return hours
 
     return summarise
 
 
-def _may_hold(hour: datetime, found: Object, folder: datetime, prefix: str) -> bool:
-    """Whether an object of a folder may have rows that arrived in an hour: its folder's, or one beside it."""
-    if hour == folder:
-        return True
+def _hours(found: Object, folder: datetime, prefix: str) -> Iterator[datetime]:
+    """The hours that an object of a folder may have rows of."""
+    yield folder
     if is_of_one_hour(found.name):
-        return False
-    if hour > folder:
-        return found.modified >= (hour - _CLOCKS).timestamp()
-    if prefix.startswith(f"{FAILED_PREFIX}/"):  # named after when it failed, which may be long after it came
-        return True
-    return begun_at(found) < folder + MAX_STAMP_DRIFT
+        return
+    # Failures are named after when they failed, which may be long after they came.
+    if prefix.startswith(f"{FAILED_PREFIX}/") or begun_at(found) < folder + MAX_STAMP_DRIFT:
+        yield folder - _HOUR
+    last = min(datetime.fromtimestamp(found.modified, UTC) + _CLOCKS, folder + LONGEST_LAG)
+    while (folder := folder + _HOUR) <= last:
+        yield folder
+
+
+def _days(hour: datetime) -> list[date]:
+    """The days of the folders whose objects may have rows of an hour."""
+    first, last = (hour - LONGEST_LAG).astimezone(UTC).date(), (hour + _HOUR).astimezone(UTC).date()
+    return [first + timedelta(days=step) for step in range((last - first).days + 1)]
 
 
 def _folders(prefix: str) -> Iterator[str]:

@@ -6,13 +6,12 @@ them itself is seen at once.
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -46,7 +45,15 @@ class Arrived(NamedTuple):
     mixed: int
 
 
+class Memory(NamedTuple, Generic[Answer]):
+    """What is remembered, and since when, in nanoseconds since 1970."""
+
+    what: Answer
+    at: int
+
+
 Day = dict[datetime, list[Object]]
+Arrivals = dict[datetime, Arrived]
 
 
 class Listing:
@@ -57,27 +64,30 @@ class Listing:
         self._folder = folder
         self._s3 = s3
 
-    def hour(self, prefix: str, hour: datetime) -> list[Object]:
-        """The objects whose keys lie in an hour, sorted by key."""
-        return self._day(prefix, hour.astimezone(UTC).date()).get(hour, [])
+    def day(self, prefix: str, day: date) -> Day:
+        """The objects whose keys lie in the hours of a day, each sorted by key."""
+        if _is_settled(day):
+            return _by_hour(self._listed(prefix, day).what)
+        return _by_hour(self._list(_day_folder(prefix, day)))
 
-    def every_day(self, prefix: str, summarise: Callable[[Day], list[Arrived]]) -> list[Arrived]:
+    def every_day(self, prefix: str, summarise: Callable[[Day], Arrivals]) -> list[Arrived]:
         """What all objects come to, day by day."""
         days = self._days(prefix)
         with ThreadPoolExecutor(_LISTED_AT_ONCE) as threads:
             some = threads.map(lambda day: self.arrived(prefix, day, summarise), days)
-            return [each for of_day in some for each in of_day]
+            return [each for of_day in some for each in of_day.values()]
 
-    def arrived(self, prefix: str, day: date, summarise: Callable[[Day], list[Arrived]]) -> list[Arrived]:
-        """What the objects of a day come to."""
+    def arrived(self, prefix: str, day: date, summarise: Callable[[Day], Arrivals]) -> Arrivals:
+        """What the objects of a day come to, by the hour."""
         if not _is_settled(day):
-            return summarise(self._day(prefix, day))
+            return summarise(self.day(prefix, day))
         file = self._file(prefix, f"{day}.arrived")
         known = _remembered(file, list[Arrived])
-        if known is None:
-            known = summarise(self._listed(prefix, day))
-            _remember(file, known, like=self._file(prefix, day.isoformat()))
-        return known
+        # Of this very listing: were it of a later one, an hour would be dated by objects that its reader does not see.
+        if known is None or known.at != _dated(self._file(prefix, day.isoformat())):
+            listed = self._listed(prefix, day)
+            known = _remember(file, list(summarise(_by_hour(listed.what)).values()), listed.at)
+        return {each.hour: each for each in known.what}
 
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
@@ -99,37 +109,25 @@ class Listing:
             for name in (f"{hour.date()}.arrived", hour.date().isoformat(), "days"):
                 self._file(prefix, name).unlink(missing_ok=True)
 
-    def _day(self, prefix: str, day: date) -> Day:
-        return self._listed(prefix, day)
-
-    def _listed(self, prefix: str, day: date) -> Day:
+    def _listed(self, prefix: str, day: date) -> Memory[list[Object]]:
+        """The objects of a settled day."""
         file = self._file(prefix, day.isoformat())
-        objects = _remembered(file, list[Object]) if _is_settled(day) else None
-        if objects is None:
-            objects = self._list(_day_folder(prefix, day))
-            if _is_settled(day):
-                self._file(prefix, f"{day}.arrived").unlink(missing_ok=True)
-                _remember(file, objects)
-        by_hour: Day = {}
-        for each in objects:
-            if (hour := parse_hour(each.key)) is not None:
-                by_hour.setdefault(hour, []).append(each)
-        return by_hour
+        return _remembered(file, list[Object]) or _remember(file, self._list(_day_folder(prefix, day)), time.time_ns())
 
     def _days(self, prefix: str) -> list[date]:
         """The days with objects, and the last two, which may get some."""
         file = self._file(prefix, "days")
-        days = _remembered(file, list[date])
-        if days is None:
+        known = _remembered(file, list[date])
+        if known is None:
             years = [f"{prefix}/{year}" for year in self.folders(prefix) if year.startswith("year=")]
             months = [f"{year}/{month}" for year in years for month in self.folders(year)]
             with ThreadPoolExecutor(_LISTED_AT_ONCE) as threads:
                 in_months = threads.map(self.folders, months)
             found = (f"{month}/{day}" for month, names in zip(months, in_months, strict=True) for day in names)
             days = [hour.date() for each in found if (hour := parse_hour(f"{each}/hour=00"))]
-            _remember(file, days)
+            known = _remember(file, days, time.time_ns())
         today = datetime.now(UTC).date()
-        return sorted({*days, today - _DAY, today})
+        return sorted({*known.what, today - _DAY, today})
 
     def _list(self, folder: str) -> list[Object]:
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{folder}/")
@@ -145,7 +143,7 @@ class ListingAtOnce(Listing):
     def __init__(self, bucket: str, folder: Path, s3: Any) -> None:
         super().__init__(bucket, folder, s3)
         self._seen: dict[tuple[str, date], Day] = {}
-        self._seen_arrived: dict[tuple[str, date], list[Arrived]] = {}
+        self._seen_arrived: dict[tuple[str, date], Arrivals] = {}
         self._seen_folders: dict[str, list[str]] = {}
 
     def at_once(self) -> Listing:
@@ -156,14 +154,14 @@ class ListingAtOnce(Listing):
             self._seen_folders[prefix] = super().folders(prefix)
         return self._seen_folders[prefix]
 
-    def arrived(self, prefix: str, day: date, summarise: Callable[[Day], list[Arrived]]) -> list[Arrived]:
+    def arrived(self, prefix: str, day: date, summarise: Callable[[Day], Arrivals]) -> Arrivals:
         if (prefix, day) not in self._seen_arrived:
             self._seen_arrived[prefix, day] = super().arrived(prefix, day, summarise)
         return self._seen_arrived[prefix, day]
 
-    def _day(self, prefix: str, day: date) -> Day:
+    def day(self, prefix: str, day: date) -> Day:
         if (prefix, day) not in self._seen:
-            self._seen[prefix, day] = super()._day(prefix, day)
+            self._seen[prefix, day] = super().day(prefix, day)
         return self._seen[prefix, day]
 
 
@@ -183,24 +181,37 @@ def _object(listed: Mapping[str, Any]) -> Object:
     return Object(listed["Key"], listed["ETag"].strip('"'), listed["Size"], int(listed["LastModified"].timestamp()))
 
 
-def _remembered(file: Path, type_: type[Answer]) -> Answer | None:
+def _by_hour(objects: Iterable[Object]) -> Day:
+    by_hour: Day = {}
+    for each in objects:
+        if (hour := parse_hour(each.key)) is not None:
+            by_hour.setdefault(hour, []).append(each)
+    return by_hour
+
+
+def _remembered(file: Path, type_: type[Answer]) -> Memory[Answer] | None:
     try:
-        if file.stat().st_mtime < time.time() - REMEMBERED_SECONDS:
-            return None
-        return msgspec.json.decode(file.read_bytes(), type=type_)
+        with file.open("rb") as memory:
+            at = os.fstat(memory.fileno()).st_mtime_ns
+            if at < (time.time() - REMEMBERED_SECONDS) * 1e9:
+                return None
+            return Memory(msgspec.json.decode(memory.read(), type=type_), at)
     except (FileNotFoundError, msgspec.MsgspecError):  # none yet, or another release's: it is only a memory
         return None
 
 
-def _remember(file: Path, what: Iterable[Any], like: Path | None = None) -> None:
-    """Keep something for others and for later, as long as `like` is kept, which it follows from."""
+def _remember(file: Path, what: Answer, at: int) -> Memory[Answer]:
+    """Keep something for others and for later; what follows from something else is dated like that."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
     draft.write_bytes(msgspec.json.encode(what))
+    os.utime(draft, ns=(at, at))
+    draft.replace(file)
+    return Memory(what, at)
+
+
+def _dated(file: Path) -> int:
     try:
-        if like is not None:
-            shutil.copystat(like, draft)
-    except FileNotFoundError:  # somebody wrote to the day meanwhile, and had it forgotten
-        draft.unlink()
-    else:
-        draft.replace(file)
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -6,7 +6,7 @@ lie plain.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Event
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from streaming.edges.event_stream import StreamRecord
 from streaming.edges.lake import gzip_bytes
 from streaming.edges.parquet import arrow_schema, convert, parquet_bytes
 from streaming.runtime.transform import Transform
+from tests.s3_lakes import date_object
 
 PROCESSING_FAILED = "failed/processing-failed"
 
@@ -36,18 +37,21 @@ class Firehose:
         outcomes = list(zip(records, self._transform.outcomes("shardId-000000000000", records, Event()), strict=True))
         lines = [outcome for _, outcome in outcomes if isinstance(outcome, bytes)]
         failures = [(record, outcome) for record, outcome in outcomes if isinstance(outcome, Failure)]
-        begun = records[0].arrival
-        keys = [self._put(RAW_EVENTS.prefix, begun, gzip_bytes(b"".join(record.data for record in records)), ".gz")]
+        arrivals = records[0].arrival, records[-1].arrival
+        keys = [self._put(RAW_EVENTS.prefix, arrivals, gzip_bytes(b"".join(record.data for record in records)), ".gz")]
         if lines:
             rows = convert(lines, arrow_schema(ENRICHED_LANDING)).rows
-            keys.append(self._put(ENRICHED_LANDING.prefix, begun, parquet_bytes(rows), ".parquet"))
+            keys.append(self._put(ENRICHED_LANDING.prefix, arrivals, parquet_bytes(rows), ".parquet"))
         if failures:
             errors = b"".join(error_line(record, failure, "arn:aws:lambda") for record, failure in failures)
-            keys.append(self._put(PROCESSING_FAILED, begun, errors, ""))
+            keys.append(self._put(PROCESSING_FAILED, arrivals, errors, ""))
         return keys
 
-    def _put(self, prefix: str, begun: datetime, data: bytes, suffix: str) -> str:
+    def _put(self, prefix: str, arrivals: tuple[datetime, datetime], data: bytes, suffix: str) -> str:
+        """Store what came between two moments as of a minute later."""
+        begun, ended = arrivals
         name = f"clickstream-events-1-{begun:%Y-%m-%d-%H-%M-%S}-{uuid4()}{suffix}"
         key = f"{hour_prefix(prefix, hour_of(begun))}/{name}"
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=data)
+        date_object(key, ended + timedelta(minutes=1))
         return key

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,6 +80,7 @@ FILES = {
     "stamped before its folder": (at(11, 1), at(11, 3), [at(10, 59, 30), at(11, 1)]),
     "stamped a quarter before": (at(11, 14), at(11, 16), [at(10, 59, 1), at(11, 14)]),
     "delivered late": (at(10, 58), at(13, 0), [at(10, 58), at(10, 59)]),
+    "of hours that Firehose was behind": (at(8, 59), at(13, 2), [at(8, 59), at(10, 30), at(11, 0), at(13, 1)]),
     "in midnight's folder": (
         datetime(2026, 11, 19, 23, 59, tzinfo=UTC), at(0, 2), [datetime(2026, 11, 19, 23, 59, tzinfo=UTC), at(0, 1)]
     ),
@@ -92,7 +94,7 @@ def test_records_are_offered_in_the_hour_that_they_arrived_in(
     deliver("raw", begun, delivered, gzip.compress(b"".join(map(wire, arrivals))), ending=".gz")
     deliver("enriched_landing", begun, delivered, rows(arrivals), ending=".parquet")
 
-    hours = [hour_of(begun) + timedelta(hours=step) for step in (-2, -1, 0, 1, 2, 3)]
+    hours = [hour_of(begun) + timedelta(hours=step) for step in range(-2, 6)]
     for lake_now in (lake, lake.snapshot()):
         for prefix, read in (("raw", raw_of), ("enriched_landing", enriched_of)):
             found = {hour: read(lake_now.list_hour(prefix, hour)) for hour in hours}
@@ -117,6 +119,12 @@ def test_what_comes_to_a_neighbour_changes_the_hour_that_it_may_hold(
     between = lake.changed_at(["raw"], ELEVEN)
     deliver("raw", at(11, 0), at(11, 1), gzip.compress(wire(at(11, 0, 5))), number=2)
     assert len({before, between, lake.changed_at(["raw"], ELEVEN)}) == 3
+
+
+def test_what_lambda_gave_up_is_of_its_own_hour_alone(lake: S3Lake) -> None:
+    name = f"shardId-000000000000-{1:056}-{2:056}.json.gz"
+    lake.publish(f"failed/last_access/year=2026/month=11/day=20/hour=11/{name}", gzip.compress(b""))
+    assert [len(lake.list_hour("failed/last_access", hour)) for hour in HOURS] == [0, 0, 1, 0, 0]
 
 
 def test_repairs_are_of_their_own_hour_alone(lake: S3Lake) -> None:
@@ -229,8 +237,26 @@ def test_years_are_remembered_by_what_they_come_to(lake: S3Lake, tmp_path: Path)
     (listed,) = (tmp_path / "lake" / "listings" / "raw").glob("2026-11-20.json")
     assert arrived.stat().st_mtime == listed.stat().st_mtime  # they are forgotten together
     listed.write_bytes(b"not looked at")
+    os.utime(listed, ns=(arrived.stat().st_mtime_ns, arrived.stat().st_mtime_ns))
     assert lake.snapshot().changed_at(["raw"], ELEVEN) == before
     assert lake.snapshot().landed_hours("raw") == [ELEVEN, ELEVEN + timedelta(hours=1)]
+
+
+def test_an_hour_is_never_dated_by_objects_that_its_reader_does_not_see(lake: S3Lake, tmp_path: Path) -> None:
+    """One process lists a day; a file comes; another lists it anew and says what it comes to; the first remembers."""
+    deliver("raw", at(11, 20), at(11, 25), gzip.compress(wire(at(11, 20))))
+    before = lake.changed_at(["raw"], ELEVEN)
+    (listed,) = (tmp_path / "lake" / "listings" / "raw").glob("2026-11-20.json")
+    earlier = listed.read_bytes()
+    listed.unlink()
+    deliver("raw", at(11, 30), at(11, 35), gzip.compress(wire(at(11, 30))), number=2)
+    after = lake.changed_at(["raw"], ELEVEN)
+    assert after != before
+
+    listed.write_bytes(earlier)
+    assert (lake.changed_at(["raw"], ELEVEN), len(lake.list_hour("raw", ELEVEN))) == (before, 1)
+    listed.unlink()
+    assert (lake.changed_at(["raw"], ELEVEN), len(lake.list_hour("raw", ELEVEN))) == (after, 2)
 
 
 def test_a_listing_of_days_gone_by_is_remembered_and_what_is_published_shows(lake: S3Lake, tmp_path: Path) -> None:
