@@ -1,6 +1,8 @@
 """The catalog on AWS: a database of the Glue Data Catalog, which Athena, Redshift Spectrum and Spark read.
 
-Tables are brought up to what is declared and keep what others wrote: partitions, and where publishing points them to.
+Tables are brought up to what is declared and keep what others wrote. Partitions are publishing's alone, for Glue cannot
+compare and set them. Each keeps the columns that it was written with: CSV is read by position, so they are those of its
+files; Parquet is read and checked by name, so an older partition lacks a newer column, and that is all.
 Views are Athena's alone; Redshift and Spark see the tables. `enriched_events` is the sealed hours here, and
 `enriched_landing` has what came since.
 """
@@ -16,12 +18,11 @@ import sqlglot
 from resources.catalog import CatalogRefresh, View, drift_view
 from resources.crawler import Crawl
 from resources.glue_crawlers import CRAWLED, GlueCrawlers, crawled_files, drifts
-from resources.glue_tables import LANDING, hive_type, table_input
+from resources.glue_tables import hive_type, table_input
 from streaming.domain.stack import Stack
 from streaming.domain.tables import Table
 from streaming.edges.aws import client
 
-_MOST_IN_A_BATCH = 100
 _PRESTO_TYPES = {"VARCHAR": "varchar", "TIMESTAMP": "timestamp(3)"}
 
 
@@ -81,36 +82,14 @@ class GlueCatalog:
             declared["Parameters"] = {**known.get("Parameters", {}), **declared["Parameters"]}
             if table.partition is None:  # publishing points the table itself to what it wrote
                 declared["StorageDescriptor"]["Location"] = known["StorageDescriptor"]["Location"]
-        has_changed = self._put(known, declared)
-        # Rows of CSV are read by position, so a partition keeps the columns that it was written with.
-        if has_changed and table.partition and table not in LANDING and table.format != "csv":
-            self._bring_up_partitions(table, declared["StorageDescriptor"]["Columns"])
+        self._put(known, declared)
 
-    def _put(self, known: Mapping[str, Any] | None, wanted: dict[str, Any]) -> bool:
-        """Create or update a table; whether there was one that was otherwise."""
+    def _put(self, known: Mapping[str, Any] | None, wanted: dict[str, Any]) -> None:
         if known is None:
             self._glue.create_table(DatabaseName=self.database, TableInput=wanted)
         elif not _holds(known, wanted):
             version = {"VersionId": known["VersionId"]} if "VersionId" in known else {}  # publishing may update it too
             self._glue.update_table(DatabaseName=self.database, TableInput=wanted, SkipArchive=True, **version)
-            return True
-        return False
-
-    def _bring_up_partitions(self, table: Table, columns: list[dict[str, str]]) -> None:
-        """Have all partitions say the columns that the table says: Athena compares the two.
-
-        A partition that is published at this very moment may be pointed back to its file before; it is then dated by
-        what that was made from, and so made again.
-        """
-        where = {"DatabaseName": self.database, "TableName": table.name}
-        pages = self._glue.get_paginator("get_partitions").paginate(**where)
-        for page in pages:
-            behind = [each for each in page["Partitions"] if each["StorageDescriptor"]["Columns"] != columns]
-            for first in range(0, len(behind), _MOST_IN_A_BATCH):
-                entries = [_with_columns(columns, each) for each in behind[first : first + _MOST_IN_A_BATCH]]
-                answer = self._glue.batch_update_partition(**where, Entries=entries)
-                for error in answer.get("Errors", ()):
-                    raise dg.Failure(f"{table.name} {error['PartitionValueList']}: {error['ErrorDetail']}")
 
     def _view_input(self, view: View) -> dict[str, Any]:
         """A view as Athena keeps it: its statement in the engine's own dialect, in JSON, in base64, in a comment."""
@@ -155,10 +134,3 @@ def _holds(known: Any, wanted: Any) -> bool:
         there = known or {}
         return all(_holds(there.get(key), value) for key, value in wanted.items())
     return bool((known or None) == (wanted or None))
-
-
-def _with_columns(columns: list[dict[str, str]], partition: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of BatchUpdatePartition: a partition with other columns, and all else as it is."""
-    kept = {key: partition[key] for key in ("Values", "Parameters") if key in partition}
-    described = {**partition["StorageDescriptor"], "Columns": columns}
-    return {"PartitionValueList": partition["Values"], "PartitionInput": {**kept, "StorageDescriptor": described}}
