@@ -92,12 +92,13 @@ class _Held(NamedTuple):
 
 
 def _oldest_held(ages: Series, behind: Series) -> _Held | None:
-    """The most that ages prove: each, less the most that reading lagged in the quarter of an hour before."""
+    """The most that ages prove: each, less the most that reading lagged since shortly before what is held was read."""
     proofs = []
     for minute, age in ages.items():
-        lags = [lag for told, lag in behind.items() if minute - SILENCE <= told <= minute]
+        read = minute - timedelta(seconds=age)
+        lags = [lag for told, lag in behind.items() if read - SILENCE <= told <= minute]
         if lags:
-            proofs.append(_Held(minute - timedelta(seconds=age, milliseconds=max(lags)), minute))
+            proofs.append(_Held(read - timedelta(milliseconds=max(lags)), minute))
     return max(proofs, default=None)
 
 

@@ -58,6 +58,13 @@ class TestUnderTraffic:
 
         assert delivered_up_to(told, AT) == before(1 + 5 + 1.5)
 
+    def test_what_is_held_for_long_counts_by_how_far_reading_was_behind_when_it_was_read(self):
+        ages = minutes((10, 1800))  # read forty minutes ago, when it was an hour old
+        behind = each_minute(120, 38, 3_600_000) | each_minute(38, 0, 0)
+        told = metrics(incoming=each_minute(120, 0, 100), behind=behind, row_age=ages, raw_age=ages)
+
+        assert delivered_up_to(told, AT) == before(40 + 60)
+
     def test_what_was_proved_once_stays_so_while_ages_grow(self):
         growing = minutes(*((before, 60 * (30 - before)) for before in range(30, 0, -1)))
 
