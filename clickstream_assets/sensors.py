@@ -26,8 +26,9 @@ from streaming.edges.user_cache import UserCache
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 MOST_ARRIVALS = 200
-# Files may show after the time they are dated by: on S3 that is when their upload began.
-OVERLAP_NANOSECONDS = 300_000_000_000
+# Files may show after the time they are dated by: on S3 that is when their upload began, by its clock, and days long
+# past are looked at once an hour.
+OVERLAP_NANOSECONDS = 3_900_000_000_000
 
 
 def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:

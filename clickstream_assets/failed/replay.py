@@ -22,12 +22,13 @@ import pybase64
 from clickstream_assets.enriched.heal import landing_name
 from clickstream_assets.failed.collect import is_collected, write_failed_events
 from clickstream_assets.failed.errors import batches
+from clickstream_assets.ledger.balance import is_unsealed
 from resources.lake import File, Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.failures import FailureType, Fault
 from streaming.domain.layout import hour_prefix
-from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, FAILED_EVENTS, REPLAYS
+from streaming.domain.tables import ENRICHED_EVENTS, FAILED_EVENTS, REPLAYS
 from streaming.domain.timestamps import format_timestamp
 from streaming.edges.lake import gzip_bytes
 from streaming.edges.look_ups import Finder
@@ -169,8 +170,8 @@ def _choose(choice: Choice, lake: Lake, warehouse: Warehouse, scratch: Path) -> 
 def _failed_events(hour: datetime, lake: Lake, warehouse: Warehouse, scratch: Path) -> File:
     """The hour's failed_events: the table's own where nothing has come since, else as they would be now."""
     table = lake.partition(FAILED_EVENTS, hour)
-    enriched = max(lake.written_at(ENRICHED_EVENTS, hour), lake.changed_at([ENRICHED_LANDING.prefix], hour))
-    if table and is_collected(hour, lake) and lake.written_at(FAILED_EVENTS, hour) > enriched:
+    is_current = is_collected(hour, lake) and not is_unsealed(hour, lake)
+    if table and is_current and lake.written_at(FAILED_EVENTS, hour) > lake.written_at(ENRICHED_EVENTS, hour):
         return table
     file = scratch / f"failed-{hour:%Y%m%d%H}.parquet"
     write_failed_events(hour, lake, warehouse, file)
