@@ -4,6 +4,7 @@ AWS SAM does what it is good at: it uploads what the template names under the ha
 it, and shows how that goes.
 """
 
+import json
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -102,7 +103,8 @@ def deploy_template(
     command: list[str | Path] = ["sam", "deploy", "--template-file", template, "--stack-name", name]
     command += ["--region", account.region, "--s3-bucket", bucket, "--s3-prefix", name, "--tags", f"clickstream={name}"]
     command += ["--capabilities", *CAPABILITIES, "--no-confirm-changeset", "--no-fail-on-empty-changeset"]
-    if overrides := [f"{key}={value}" for key, value in {**values, **parameters}.items()]:
+    # In quotes, SAM takes any value: one of several words, and an empty one.
+    if overrides := [f"{key}={json.dumps(value)}" for key, value in {**values, **parameters}.items()]:
         command += ["--parameter-overrides", *overrides]
     if dry_run:
         command += ["--no-execute-changeset"]

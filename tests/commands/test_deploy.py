@@ -29,6 +29,7 @@ Parameters:
   ArtifactBucket: {Type: String}
   JobsKey: {Type: String}
   Shards: {Type: Number, Default: 1}
+  Owner: {Type: String, Default: nobody}
 Resources:
   Lake:
     Type: AWS::CloudFormation::Stack
@@ -99,16 +100,21 @@ def test_a_stack_tells_where_it_is_and_how_to_use_it(
 
 
 def test_a_stack_is_made_and_changed(template: Path, jobs: Zip) -> None:
-    deploy_template(template, STACK, ACCOUNT, [jobs], {})
-    deploy_template(template, STACK, ACCOUNT, [jobs], {"Shards": "2"})
+    deploy_template(template, STACK, ACCOUNT, [jobs], {"Owner": "the shop's owner"})
+    assert _parameters()["Owner"] == "the shop's owner"
+    deploy_template(template, STACK, ACCOUNT, [jobs], {"Shards": "2", "Owner": ""})
     deploy_template(template, STACK, ACCOUNT, [jobs], {})  # nothing changes: what is not named keeps its value
     assert (find_stack(STACK) or {})["StackStatus"] == "UPDATE_COMPLETE"
     assert set(resources(STACK)) == {
         ("AWS::S3::Bucket", "clickstream-test-lake"),
         ("AWS::Kinesis::Stream", "clickstream-test-events"),
     }
-    parameters = {p["ParameterKey"]: p["ParameterValue"] for p in (find_stack(STACK) or {})["Parameters"]}
-    assert parameters == {"ArtifactBucket": CODE, "JobsKey": f"{STACK}/{jobs.sha256}/jobs.zip", "Shards": "2"}
+    jobs_key = f"{STACK}/{jobs.sha256}/jobs.zip"
+    assert _parameters() == {"ArtifactBucket": CODE, "JobsKey": jobs_key, "Shards": "2", "Owner": ""}
+
+
+def _parameters() -> dict[str, str]:
+    return {each["ParameterKey"]: each["ParameterValue"] for each in (find_stack(STACK) or {})["Parameters"]}
 
 
 def test_a_dry_run_changes_nothing(template: Path, jobs: Zip) -> None:
