@@ -197,12 +197,13 @@ def test_logs_are_kept_for_a_time_and_encrypted() -> None:
 
 
 def test_the_lake_is_private_versioned_encrypted_and_outlives_its_stack() -> None:
-    for _, _, bucket in resources("AWS::S3::Bucket"):
+    buckets = {logical: each for _, logical, each in resources("AWS::S3::Bucket")}
+    for bucket in buckets.values():
         properties = bucket["Properties"]
         assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
-        assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
         assert next(found(properties, "SSEAlgorithm")) == "aws:kms"
         assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert buckets["Bucket"]["Properties"]["VersioningConfiguration"] == {"Status": "Enabled"}
     (policy,) = (each for _, _, each in resources("AWS::S3::BucketPolicy"))
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
@@ -216,6 +217,12 @@ def test_stores_take_tls_alone_and_forget_nothing() -> None:
     for kind in ("AWS::ElastiCache::ReplicationGroup", "AWS::RDS::DBCluster"):
         ((_, _, resource),) = resources(kind)
         assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Snapshot"
+
+
+def test_connectors_may_change_nothing_of_the_lake() -> None:
+    """They come with permissions of their own: to write and delete all of the bucket that they are given."""
+    connectors = [each["Properties"]["Parameters"] for _, _, each in resources("AWS::Serverless::Application")]
+    assert [each["SpillBucket"] for each in connectors] == [{"Ref": "Spill"}] * 2
 
 
 def test_connectors_find_their_secrets_by_name() -> None:
