@@ -241,7 +241,7 @@ def _cut(prefix: str, found: Object, source: Path, hour: datetime, target: Path)
     if prefix in _PARQUET:
         slice_parquet(source, hour, target)
     elif prefix == RAW_EVENTS.prefix:
-        slice_lines(source, hour, target, raw_reader(begun_at(found)))
+        slice_lines(source, hour, target, raw_reader(begun_at(found), hour))
     else:
         slice_lines(source, hour, target, read_error)
 

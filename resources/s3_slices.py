@@ -79,15 +79,16 @@ def slice_lines(source: Path, hour: datetime, target: Path, read: Callable[[byte
                 packed.write(text)  # type: ignore[no-untyped-call]
 
 
-def raw_reader(begun: datetime) -> Callable[[bytes], Line]:
+def raw_reader(begun: datetime, hour: datetime) -> Callable[[bytes], Line]:
     """Reads lines of the raw copy, which has the records as they were on the stream.
 
     Args:
-        begun: when what bears no stamp is taken to have arrived; the copy does not tell.
+        begun: when the oldest of them arrived.
+        hour: in which, or after which, what bears no stamp is taken to have arrived; the copy does not tell.
     """
 
     def read(line: bytes) -> Line:
-        envelope = landed(line, begun)
+        envelope = landed(line, begun, hour)
         return Line(envelope.arrival, raw_line(envelope))
 
     return read

@@ -78,26 +78,32 @@ def lines_of(file: io.BufferedReader, hour: datetime | None, begun: datetime | N
     """The lines of a raw file, compressed or not.
 
     Args:
-        hour: only those of records that arrived then.
+        hour: only those of records that arrived then, or may have.
         begun: when the oldest record arrived, where lines are what was on the stream and not all tell their arrival.
     """
     packed = file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
     for line in gzip.GzipFile(fileobj=file) if packed else file:
-        envelope = landed(line, begun) if begun else None
+        envelope = landed(line, begun, hour) if begun else None
         text = raw_line(envelope) if envelope else line
         if hour is None or hour_of(envelope.arrival if envelope else _decode(line).arrival_timestamp) == hour:
             yield text
 
 
-def landed(line: bytes, begun: datetime) -> Envelope:
+def landed(line: bytes, begun: datetime, hour: datetime | None = None) -> Envelope:
     """A line of Firehose's raw copy, which has the records as they were on the stream.
 
+    The copy does not tell when they got there. A stamp from long before the oldest of them is none for this stream
+    either; and a record without one is taken to have arrived in whatever hour is asked for, so that its row, which has
+    the moment, is accounted for.
+
     Args:
-        begun: when what bears no stamp is taken to have arrived; the copy does not tell.
+        begun: when the oldest record of the file arrived.
+        hour: for which hour of those that the file may have rows of; None: the first.
     """
     try:
         stamped = _decode_stamped(line).arrival_timestamp
-        envelope = read_envelope(line, stamped.astimezone(UTC) if stamped.tzinfo else stamped.replace(tzinfo=UTC))
+        stamped = stamped.astimezone(UTC) if stamped.tzinfo else stamped.replace(tzinfo=UTC)
+        envelope = read_envelope(line, max(stamped, begun))
     except (msgspec.MsgspecError, OverflowError):
         envelope = None
-    return envelope or open_record(line, begun)
+    return envelope or open_record(line, max(begun, hour or begun))

@@ -149,12 +149,15 @@ def test_both_the_runtime_s_files_and_firehose_s_are_read_by_the_warehouse(lake:
     assert found.to_pylist() == [{"raw": 2, "rows": 1}]
 
 
-def test_raw_lines_that_no_edge_stamped_stay_with_the_file_s_hour(lake: S3Lake, tmp_path: Path) -> None:
-    odd = [b"no JSON at all\n", b'{"event_name": "Search"}\n', b"\xff\xfe\n", b"[" * 5000 + b"\n"]
+def test_raw_lines_that_no_edge_stamped_are_of_every_hour_that_their_file_reaches_into(
+    lake: S3Lake, tmp_path: Path
+) -> None:
+    odd = [b"no JSON at all\n", b'{"event_name": "Search"}\n', b"\xff\xfe\n", b"[" * 5000 + b"\n", wire(at(9, 20))]
     deliver("raw", at(10, 58), at(11, 1), gzip.compress(b"".join([*odd, wire(at(11, 0))])))
 
-    assert len(raw_of(lake.list_hour("raw", ELEVEN - timedelta(hours=1)))) == len(odd)
-    assert raw_of(lake.list_hour("raw", ELEVEN)) == [at(11, 0)]
+    assert [raw_of(lake.list_hour("raw", hour)) for hour in HOURS] == [
+        [], [at(10, 58)] * len(odd), [at(11, 0)] * (len(odd) + 1), [], []
+    ]  # fmt: skip
     sources = {"raw_events": Source(RAW_EVENTS, lake.list_hour("raw", ELEVEN - timedelta(hours=1)))}
     found = DuckDBWarehouse(200_000_000, tmp_path).select("SELECT COUNT(*) AS lines FROM raw_events", [], sources)
     assert found.to_pylist() == [{"lines": len(odd)}]

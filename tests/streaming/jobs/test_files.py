@@ -61,7 +61,7 @@ def test_a_raw_file_of_firehose_is_cut_as_the_lake_cuts_it(tmp_path: Path, packe
     source, cut = tmp_path / "source", tmp_path / "cut.json.gz"
     data = b"".join(LINES)
     source.write_bytes(gzip.compress(data) if packed else data)
-    slice_lines(source, HOUR, cut, raw_reader(NOW))
+    slice_lines(source, HOUR, cut, raw_reader(NOW, HOUR))
     with open_input(str(source)) as file:
         lines = list(lines_of(file, HOUR, NOW))
     assert lines == gzip.decompress(cut.read_bytes()).splitlines(keepends=True)
