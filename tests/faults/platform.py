@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, Self
 
 import httpx
@@ -184,6 +186,57 @@ class Platform:
         """A connection to the cache's Redis."""
         with redis.Redis.from_url(self.settings.cache_redis_url, decode_responses=True) as server:
             yield server
+
+    @contextmanager
+    def failed_store_down(self) -> Iterator[None]:
+        """Nothing can be written under `failed` of the lake."""
+        store, away = self.lake / "failed", self.lake / ".failed"
+        self.lake.mkdir(exist_ok=True)
+        if store.exists():
+            store.rename(away)
+        store.touch()
+        try:
+            yield
+        finally:
+            store.unlink()
+            if away.exists():
+                away.rename(store)
+
+    @contextmanager
+    def unwritable(self, user: str) -> Iterator[None]:
+        """The key of a user holds what `last_access` cannot write to."""
+        with self.cache_server() as cache:
+            cache.set(f"user:{user}", "no hash")
+            try:
+                yield
+            finally:
+                cache.delete(f"user:{user}")
+
+    @contextmanager
+    def under_load(self, batch_of: Callable[[str], list[dict[str, Any]]], pause_seconds: float) -> Iterator[None]:
+        """Post batches of events while the block runs, each until it is acknowledged; `batch_of` makes one by name."""
+        stop = Event()
+
+        def post() -> None:
+            batch = 0
+            while not stop.wait(pause_seconds):
+                address = self.system.get("environment", {}).get("COLLECTOR_URL")
+                events = batch_of(f"load-{batch}")
+                try:
+                    answer = httpx.post(f"{address}/events", json=events, timeout=5, trust_env=False)
+                except (httpx.HTTPError, httpx.InvalidURL):
+                    continue
+                if answer.status_code == 200:
+                    self.accepted += answer.json()["record_ids"]
+                    batch += 1
+
+        with ThreadPoolExecutor(1) as poster:
+            posting = poster.submit(post)
+            try:
+                yield
+            finally:
+                stop.set()
+        posting.result()
 
     def pid(self, name: str) -> int:
         """The process of a service."""

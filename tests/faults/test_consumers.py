@@ -1,7 +1,6 @@
 """Faults of those who read the stream: replays, deaths, and a store of failed events that is down."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -76,7 +75,7 @@ def test_08_killed_after_the_redis_write_before_the_checkpoint(platform: Platfor
 def test_09_the_store_of_failed_events_is_down(platform: Platform) -> None:
     now = datetime.now(UTC)
     poisoned, healthy = "unkept", next(str(n) for n in range(9) if _other_shard(platform, str(n), "unkept"))
-    with _store_down(platform), _unwritable(platform, poisoned):
+    with platform.failed_store_down(), platform.unwritable(poisoned):
         platform.put([b'{"click_id": "unkept-1"', event_text(now, "unkept-2", user_id=poisoned)], key=poisoned)
         platform.put([event_text(now, "unkept-beside", user_id=healthy)], key=healthy)
         consumers = ("delivery", "last_access")
@@ -92,7 +91,7 @@ def test_09_the_store_of_failed_events_is_down(platform: Platform) -> None:
 def test_10_retries_exhausted(platform: Platform) -> None:
     now = datetime.now(UTC)
     record = event_text(now, "exhausted-1", user_id="exhausted")
-    with _unwritable(platform, "exhausted"):
+    with platform.unwritable("exhausted"):
         platform.put([record])
         platform.wait_delivered()
     platform.expect_invariant()
@@ -105,33 +104,6 @@ def test_10_retries_exhausted(platform: Platform) -> None:
     assert (seen["last_access"], seen["location"]) == (format_timestamp(now), PLACE)
     platform.expect_invariant()
     assert platform.query(f"SELECT state {kept}") == [{"state": "replayed"}]
-
-
-@contextmanager
-def _store_down(platform: Platform) -> Iterator[None]:
-    """Nothing can be written under `failed` of the lake."""
-    store, away = platform.lake / "failed", platform.lake / ".failed"
-    platform.lake.mkdir(exist_ok=True)
-    if store.exists():
-        store.rename(away)
-    store.touch()
-    try:
-        yield
-    finally:
-        store.unlink()
-        if away.exists():
-            away.rename(store)
-
-
-@contextmanager
-def _unwritable(platform: Platform, user: str) -> Iterator[None]:
-    """The key of a user holds what `last_access` cannot write to."""
-    with platform.cache_server() as cache:
-        cache.set(f"user:{user}", "no hash")
-        try:
-            yield
-        finally:
-            cache.delete(f"user:{user}")
 
 
 def _users(platform: Platform, users: list[str]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Event, Thread
+from functools import partial
 from typing import Any
 
 import boto3
@@ -106,7 +106,7 @@ def test_03_throttled_until_the_retries_end(platform: OnKinesis) -> None:
 
 def test_09_the_store_of_failed_events_is_down(platform: OnKinesis) -> None:
     now = datetime.now(UTC)
-    with _store_down(platform), _unwritable(platform, "unkept"):
+    with platform.failed_store_down(), platform.unwritable("unkept"):
         platform.put([b'{"click_id": "unkept-1"', event_text(now, "unkept-2", user_id="unkept")], key="unkept")
         platform.put([event_text(now, "unkept-beside", user_id="20")], key="20")
         put = datetime.now(UTC)
@@ -120,7 +120,7 @@ def test_09_the_store_of_failed_events_is_down(platform: OnKinesis) -> None:
 
 def test_10_retries_exhausted(platform: OnKinesis) -> None:
     record = event_text(datetime.now(UTC), "exhausted-1", user_id="exhausted")
-    with _unwritable(platform, "exhausted"):
+    with platform.unwritable("exhausted"):
         platform.put([record])
         platform.wait_delivered()
     platform.expect_invariant()
@@ -179,7 +179,7 @@ def test_aggregated_records_are_unpacked_for_every_reader(platform: OnKinesis) -
 
 def test_23_any_process_killed_under_load_while_shards_split_and_merge(platform: OnKinesis) -> None:
     acknowledged = len(platform.accepted)
-    with _load(platform):
+    with platform.under_load(partial(_events, count=20), 0.05):
         _reshard(6)
         for name in STREAM:
             platform.restart(name)
@@ -279,56 +279,3 @@ def _failures(platform: OnKinesis, text: str) -> int:
         f"SELECT COUNT(DISTINCT record_id) AS n FROM failed_events WHERE contains(raw_data::VARCHAR, '{text}')"
     )
     return int(row["n"])
-
-
-@contextmanager
-def _store_down(platform: OnKinesis) -> Iterator[None]:
-    """Nothing can be written under `failed` of the lake."""
-    store, away = platform.lake / "failed", platform.lake / ".failed"
-    platform.lake.mkdir(exist_ok=True)
-    if store.exists():
-        store.rename(away)
-    store.touch()
-    try:
-        yield
-    finally:
-        store.unlink()
-        if away.exists():
-            away.rename(store)
-
-
-@contextmanager
-def _unwritable(platform: OnKinesis, user: str) -> Iterator[None]:
-    """The key of a user holds what `last_access` cannot write to."""
-    with platform.cache_server() as cache:
-        cache.set(f"user:{user}", "no hash")
-        try:
-            yield
-        finally:
-            cache.delete(f"user:{user}")
-
-
-@contextmanager
-def _load(platform: OnKinesis) -> Iterator[None]:
-    """Post events while the block runs, each batch until it is acknowledged."""
-    stop = Event()
-
-    def post() -> None:
-        batch = 0
-        while not stop.wait(0.05):
-            address = platform.system.get("environment", {}).get("COLLECTOR_URL")
-            try:
-                answer = httpx.post(f"{address}/events", json=_events(f"load-{batch}", 20), timeout=5, trust_env=False)
-            except (httpx.HTTPError, httpx.InvalidURL):
-                continue
-            if answer.status_code == 200:
-                platform.accepted += answer.json()["record_ids"]
-                batch += 1
-
-    poster = Thread(target=post)
-    poster.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        poster.join()

@@ -8,10 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Event, Thread
 from typing import Any
 
-import httpx
 import pytest
 
 from streaming.domain.layout import hour_of, hour_prefix
@@ -69,7 +67,7 @@ def test_22_the_disk_refuses_at_create_part_and_complete(start_platform: Callabl
 
 def test_23_any_process_killed_under_load(platform: Platform) -> None:
     acknowledged = len(platform.accepted)
-    with _load(platform):
+    with platform.under_load(_events, 0.02):
         for name in STREAM:
             platform.restart(name)
         platform.restart(*STREAM)
@@ -133,32 +131,6 @@ def _run_job(platform: Platform, job: str) -> None:
 
 def _log(platform: Platform) -> str:
     return (platform.home / "logs" / "delivery.log").read_text()
-
-
-@contextmanager
-def _load(platform: Platform) -> Iterator[None]:
-    """Post events while the block runs, each batch until it is acknowledged."""
-    stop = Event()
-
-    def post() -> None:
-        batch = 0
-        while not stop.wait(0.02):
-            address = platform.system.get("environment", {}).get("COLLECTOR_URL")
-            try:
-                answer = httpx.post(f"{address}/events", json=_events(f"load-{batch}"), timeout=5, trust_env=False)
-            except (httpx.HTTPError, httpx.InvalidURL):
-                continue
-            if answer.status_code == 200:
-                platform.accepted += answer.json()["record_ids"]
-                batch += 1
-
-    poster = Thread(target=post)
-    poster.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        poster.join()
 
 
 @contextmanager
