@@ -4,7 +4,6 @@ Athena unloads the answer, a row for each user, as Parquet files in no order. Du
 table has in both deployments, with declared types, in the statement's order.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from sqlglot import exp
 
 from resources.federation import CUSTOMERS, USERS, Unavailable
 from resources.lake import Staged
-from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token
+from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token, run_of
 from resources.warehouse import Source, Warehouse, empty_select, quoted
 from streaming.domain.stack import Stack
 from streaming.domain.tables import Table
@@ -157,8 +156,7 @@ def athena_federation(stack: Stack, statement_timeout_seconds: float) -> dg.Reso
 
     @dg.resource(required_resource_keys={"warehouse"}, description=athena_federation.__doc__)
     def federation(context: dg.InitResourceContext) -> AthenaFederation:
-        run = context.run_id or os.urandom(8).hex()
-        athena = Athena(stack.name, stack.database, run, statement_timeout_seconds)
+        athena = Athena(stack.name, stack.database, run_of(context), statement_timeout_seconds)
         return AthenaFederation(athena, stack, context.resources.warehouse)
 
     return federation

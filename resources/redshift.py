@@ -17,7 +17,7 @@ import dagster as dg
 
 from resources import redshift_sql
 from resources.lake import Staged
-from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token
+from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token, run_of
 from resources.warehouse import DuckDBWarehouse, Source, Sources
 from streaming.domain.tables import FLATTENED_EVENTS, Table
 from streaming.edges.aws import client
@@ -172,5 +172,5 @@ class RedshiftWarehouseResource(dg.ConfigurableResource[RedshiftWarehouse]):
     temp_directory: str
 
     def create_resource(self, context: dg.InitResourceContext) -> RedshiftWarehouse:
-        redshift = RedshiftData(self.stack, context.run_id or os.urandom(8).hex(), self.statement_timeout_seconds)
+        redshift = RedshiftData(self.stack, run_of(context), self.statement_timeout_seconds)
         return RedshiftWarehouse(redshift, self.memory_limit_bytes, Path(self.temp_directory))

@@ -4,11 +4,12 @@ import hashlib
 import time
 from collections.abc import Callable
 from typing import TypeVar
+from uuid import uuid4
 
 import dagster as dg
 from botocore.exceptions import BotoCoreError, ClientError
 
-__all__ = ["StatementError", "StatementTimeoutError", "follow", "request_token", "shown"]
+__all__ = ["StatementError", "StatementTimeoutError", "follow", "request_token", "run_of", "shown"]
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -57,6 +58,11 @@ def follow(poll: Callable[[], Ended | None], cancel: Callable[[], object], timeo
 def request_token(*parts: str) -> str:
     """64 characters that are the same for the same request: an answer that was lost does not run it twice."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def run_of(context: dg.InitResourceContext) -> str:
+    """The run that a resource is opened for, for `request_token`; outside of runs, one of its own."""
+    return context.run.run_id if context.run else str(uuid4())
 
 
 def shown(text: str) -> str:
