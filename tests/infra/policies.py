@@ -40,7 +40,15 @@ AWS_POLICIES = {
     "service-role/AmazonAPIGatewayPushToCloudWatchLogs": "API Gateway takes no role with less for an account's logs",
 }
 # What is named after the stack, or is the stack's own.
-OWN = ("${StackName}", "${LakeBucket}/", "${SpillBucket}/", "${Bucket.Arn}/", "${Database}/", "${AWS::StackName}", "Arn}")
+OWN = (
+    "${StackName}",
+    "${LakeBucket}/",
+    "${SpillBucket}/",
+    "${Bucket.Arn}/",
+    "${Database}/",
+    "${AWS::StackName}",
+    "Arn}",
+)
 ACCOUNT_BOUND = {"kms:CallerAccount", "aws:SourceAccount", "aws:PrincipalAccount"}
 
 Statement = Mapping[str, Any]
