@@ -22,10 +22,10 @@ REDIS_FORM = "redis://host:port/number"
 MYSQL_FORM = "mysql://user:password@host:port/database"
 HTTP_FORM = "http://host:port"
 WEBHOOK_FORM = "https://host/path"
-SECRET_SCHEME = "secretsmanager"
+SECRET_SCHEME = "secretsmanager"  # noqa: S105 - no secret, but what names one
 # Tables that Spark can write, too, and what writes them when nothing else is asked for.
 ENGINES = {"flattened_events": "duckdb", "enriched_events": "duckdb"}
-STACK_FORM = "[a-z][a-z0-9-]{1,26}[a-z0-9]"
+STACK_FORM = "(?!.*--)[a-z][a-z0-9-]{1,26}[a-z0-9]"  # Aurora and Redis are named so, and take no two hyphens
 
 
 class SettingError(ValueError):

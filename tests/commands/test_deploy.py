@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import click
 import pytest
 from botocore.stub import Stubber
 from click.testing import CliRunner
@@ -15,7 +16,7 @@ from commands import destroy, stacks
 from commands.cli import cli
 from commands.deploy import ENVIRONMENT, check, deploy_template, ensure_bucket, publish_layer, show, upload
 from commands.package import Zip, write_zip
-from commands.stacks import Account, Resource, find_stack, first_failure, resources
+from commands.stacks import Account, Resource, find_stack, first_failure, resources, stack_name
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
 from tests.commands.test_cli import run
@@ -97,6 +98,13 @@ def test_a_stack_tells_where_it_is_and_how_to_use_it(
         "export CLICKSTREAM_LAKE_BUCKET=clickstream-test-lake",
         "export MYSQL_URL=secretsmanager:arn:aws:secretsmanager:us-east-1:1:secret:shop",
     ]
+
+
+@pytest.mark.parametrize("name", ["shop--dev", "shop-", "1shop", "Shop", "s", "s" * 29])
+def test_a_name_that_a_database_cannot_have_is_refused(name: str) -> None:
+    with pytest.raises(click.UsageError, match="3 to 28"):
+        stack_name(None, name)
+    assert stack_name("dev", None) == "clickstream-dev"
 
 
 def test_a_stack_is_made_and_changed(template: Path, jobs: Zip) -> None:
