@@ -144,7 +144,7 @@ class GluePartitions:
         except self._glue.exceptions.EntityNotFoundException as error:
             raise CatalogMissingError(
                 f"the Glue Data Catalog has no table {self.database}.{table.name}: "
-                "./run deploy makes it, or materialize the asset `catalog`"
+                "materialize the asset `catalog`, which makes it"
             ) from error
 
 
