@@ -41,7 +41,7 @@ class GlueSpark:
                 start_job_run_params={"JobName": self._stack.part(job)},
                 extras=msgspec.to_builtins(work),
             )
-        return told(done)
+        return told(context, done)
 
     @contextmanager
     def _folder(self) -> Iterator[str]:

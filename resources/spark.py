@@ -88,7 +88,7 @@ class LocalSpark:
                 env=environment | {"PYTHONPATH": str(ROOT)},
                 extras=msgspec.to_builtins(work),
             )
-        return told(done)
+        return told(context, done)
 
 
 class LocalSparkResource(dg.ConfigurableResource[LocalSpark]):
@@ -110,8 +110,10 @@ def target(staged: Staged, key: str, says: Mapping[str, str]) -> Target:
     return Target(key, f"{staged.prefix}{staged.name}" if staged.prefix else str(staged.path), dict(says))
 
 
-def told(done: PipesClientCompletedInvocation) -> dict[str, Told]:
+def told(context: dg.AssetExecutionContext, done: PipesClientCompletedInvocation) -> dict[str, Told]:
     """What a job reported of the partitions it wrote, by their keys, and where it ran."""
+    # Pipes has Dagster insist on every output; assets here report just the partitions that were written.
+    context.op_execution_context.get_step_execution_context()._requires_typed_event_stream = False
     reported = [msgspec.convert(message, Written) for message in done.get_custom_messages()]
     return {each.key: Told(each, {**done.metadata, **_metadata(each)}) for each in reported}
 

@@ -29,6 +29,11 @@ from tests.landing import delivery, land
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first time Spark is installed
 
+# As a backfill makes hours from raw, and as sensors flatten them.
+CONFIGURED = {
+    SETTLE: {"enriched_events": {"config": {"from_raw": True}}},
+    FLATTEN: {"flattened_events": {"config": {"only_pending": True}}},
+}
 HOUR = hour_of(NOW)
 EVENTS = [delivery(NOW - timedelta(minutes=minute), f"click-{minute}", NOW, user_id="20") for minute in range(90)]
 
@@ -52,7 +57,7 @@ def run(
     return definitions.resolve_job_def(job).execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(asset) for asset in assets],
-        run_config={"ops": {"enriched_events": {"config": {"from_raw": True}}}} if job == SETTLE else {},
+        run_config={"ops": CONFIGURED[job]},
         tags=range_tags(first, last),
         raise_on_error=False,
     )
@@ -74,17 +79,21 @@ def test_tables_are_written_by_spark_and_say_so(
     on_spark: dg.Definitions, lake: DirectoryLake, instance: dg.DagsterInstance
 ) -> None:
     land(lake, [*EVENTS, replace(EVENTS[0], event=b"{}", record_id="0" * 32)], "one")
-    key, before = hour_key(HOUR), hour_key(HOUR - timedelta(hours=1))
+    key, before, earlier, empty = (hour_key(HOUR - timedelta(hours=hours)) for hours in range(4))
 
     sealed = run(on_spark, instance, SETTLE, ["enriched_events", "failed_events", "event_ledger"], key, key)
-    flattened = run(on_spark, instance, FLATTEN, ["flattened_events"], before, key)
+    flattened = run(on_spark, instance, FLATTEN, ["flattened_events"], empty, key)
 
     assert (sealed.success, flattened.success) == (True, True)
     (told,) = sealed.asset_materializations_for_node("enriched_events")
     assert (told.partition, told.metadata["dagster/row_count"].value) == (key, 90)
     assert told.metadata["spark"].value.startswith("3.5.")
     rows = {event.partition: event.metadata for event in flattened.asset_materializations_for_node("flattened_events")}
-    assert {hour: metadata["dagster/row_count"].value for hour, metadata in rows.items()} == {before: 60, key: 6}
+    assert {hour: metadata["dagster/row_count"].value for hour, metadata in rows.items()} == {
+        earlier: 24,
+        before: 60,
+        key: 6,
+    }
     assert all(metadata["spark_seconds"].value > 0 for metadata in rows.values())
     assert "enrich on Spark 3.5." in logged(sealed, instance)
     assert "flatten on Spark 3.5." in logged(flattened, instance)
