@@ -6,6 +6,7 @@ from importlib import import_module
 
 import click
 
+from commands.aws_errors import advice
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import SettingError
 
@@ -81,4 +82,9 @@ def main() -> None:
         cli(prog_name="./run")
     except (SettingError, SupervisorError) as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if (told := advice(error)) is None:
+            raise
+        click.echo(f"error: {told}", err=True)
         sys.exit(1)

@@ -65,5 +65,9 @@ def list_(limit: int) -> None:
 def _running_system() -> Settings:
     settings = load_settings()
     if not settings.mysql_url or not settings.cache_redis_url:
+        if settings.deployment == "aws":
+            raise click.ClickException(
+                "CLICKSTREAM_DEPLOYMENT is aws, which needs MYSQL_URL and CACHE_REDIS_URL as ./run deploy printed them"
+            )
         raise click.ClickException("nothing runs here; start the system with ./run up")
     return settings

@@ -9,7 +9,7 @@ import duckdb
 from clickstream_assets.dashboard.data import NoDataError, opened
 from clickstream_assets.dashboard.web_page import render
 from clickstream_assets.definitions import opened_edges
-from streaming.settings import load_settings
+from commands.platform import table_settings
 
 
 @click.command()
@@ -28,7 +28,7 @@ def dashboard(output: Path, show: bool) -> None:
     """
     if not output.parent.is_dir():
         raise click.UsageError(f"--output: there is no folder {output.parent}")
-    settings = load_settings()
+    settings = table_settings()
     try:
         if settings.deployment == "local" and not settings.lake.is_dir():
             raise NoDataError

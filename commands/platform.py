@@ -14,8 +14,9 @@ from urllib.request import urlopen
 
 import pymysql
 
+from commands.aws_errors import NO_CREDENTIALS
 from commands.environments import install_engines
-from streaming.edges.aws import region
+from streaming.edges.aws import has_credentials, region
 from streaming.edges.geo_database import GeoDatabaseError, ensure_database
 from streaming.edges.geo_provider import open_geo
 from streaming.edges.users_db import migrate
@@ -27,6 +28,13 @@ from streaming.runtime.supervisor import Service, Supervisor, SupervisorError
 from streaming.settings import ROOT, SettingError, Settings, load_settings, make_home
 
 CODE_LOCATION = "clickstream_assets.definitions"
+# What the template's outputs give a platform on AWS, and no default can.
+ADDRESSES = {
+    "CLICKSTREAM_LAKE_BUCKET": "the bucket of the lake",
+    "AWS_REGION": "the region of the stack",
+    "CACHE_REDIS_URL": "the cache of users and places, or secretsmanager:<id>",
+    "MYSQL_URL": "the customers' database, or secretsmanager:<id>",
+}
 
 
 def platform_settings() -> Settings:
@@ -39,7 +47,11 @@ def platform_settings() -> Settings:
     if settings.start > datetime.now(UTC):
         raise SettingError(f"CLICKSTREAM_START must not be in the future, as {settings.start:%Y-%m-%d} is")
     if settings.deployment == "aws":
-        _expect_addresses(settings)
+        _expect(settings, *ADDRESSES)
+    elif settings.stream == "kinesis":
+        _expect(settings, "AWS_REGION")
+    if (settings.deployment == "aws" or settings.stream == "kinesis") and not has_credentials():
+        raise SettingError(NO_CREDENTIALS)
     ApiKeys(settings.api_keys_file)
     ClientAddress(settings.trusted_proxies)
     make_home(settings.home)
@@ -52,12 +64,27 @@ def local_settings() -> Settings:
     Raises:
         SettingError: as `platform_settings`, or it runs on AWS.
     """
-    if load_settings().deployment != "local":
+    settings = load_settings()
+    if settings.deployment != "local":
         raise SettingError(
             "CLICKSTREAM_DEPLOYMENT is aws, and this needs servers of its own; on AWS, ./run send sends traffic to "
             "COLLECTOR_URL and ./run materialize brings the tables up to date"
         )
+    if settings.stream != "redis":
+        raise SettingError(f"CLICKSTREAM_STREAM: {settings.stream} does not count the records that wait")
     return platform_settings()
+
+
+def table_settings() -> Settings:
+    """The settings of a platform whose tables are read, whether it runs or not.
+
+    Raises:
+        SettingError: it runs on AWS, and what its lake needs is not set.
+    """
+    settings = load_settings()
+    if settings.deployment == "aws":
+        _expect(settings, "CLICKSTREAM_LAKE_BUCKET", "AWS_REGION")
+    return settings
 
 
 def running_settings() -> Settings:
@@ -195,20 +222,21 @@ def dagster_environment(home: Path) -> dict[str, str]:
     return {"DAGSTER_HOME": str(folder), "DAGSTER_EVENT_BATCH_SIZE": "1000"}
 
 
-def _expect_addresses(settings: Settings) -> None:
-    """What the template's outputs give, and no default can.
+def _expect(settings: Settings, *names: str) -> None:
+    """Have these of the addresses been set.
 
     Raises:
-        SettingError: one is not set; the message names it.
+        SettingError: one is not; the message names it.
     """
-    addresses = {
-        "CLICKSTREAM_LAKE_BUCKET": (settings.lake_bucket, "the bucket of the lake"),
-        "AWS_REGION": (region(), "the region of the stack"),
-        "CACHE_REDIS_URL": (settings.cache_redis_url, "the cache of users and places, or secretsmanager:<id>"),
-        "MYSQL_URL": (settings.mysql_url, "the customers' database, or secretsmanager:<id>"),
+    values = {
+        "CLICKSTREAM_LAKE_BUCKET": settings.lake_bucket,
+        "AWS_REGION": region(),
+        "CACHE_REDIS_URL": settings.cache_redis_url,
+        "MYSQL_URL": settings.mysql_url,
     }
-    if missing := [f"{name} ({meaning})" for name, (value, meaning) in addresses.items() if not value]:
-        raise SettingError(f"CLICKSTREAM_DEPLOYMENT is aws, which needs {', '.join(missing)}")
+    if missing := [f"{name} ({ADDRESSES[name]})" for name in names if not values[name]]:
+        reason = "CLICKSTREAM_DEPLOYMENT is aws" if settings.deployment == "aws" else "CLICKSTREAM_STREAM is kinesis"
+        raise SettingError(f"{reason}, which needs {', '.join(missing)}")
 
 
 def _page(whose: str, named: str, preferred: int, say: Callable[[str], None]) -> tuple[int, str]:

@@ -75,6 +75,7 @@ def send(
     Ends with status 1 if a good event was not accepted or a bad one was.
     """
     settings = load_settings()
+    on_aws = settings.deployment == "aws"
     seed = secrets.randbelow(2**31) if seed is None else seed
     if bad_stream and settings.stream == "redis" and not settings.redis_url:
         raise SettingError("--bad-stream needs the stream: start it with ./run up, or set REDIS_URL")
@@ -99,7 +100,8 @@ def send(
         try:
             result = send_traffic(options, bar.show, stop, stream)
         except CollectorUnreachable as error:
-            hint = "" if url else "\nStart the platform with ./run up, or name a collector with --url."
+            first = "Set COLLECTOR_URL as ./run deploy printed it" if on_aws else "Start the platform with ./run up"
+            hint = "" if url else f"\n{first}, or name a collector with --url."
             raise click.ClickException(f"{error}{hint}") from None
     if as_json:
         click.echo(json.dumps(result.to_dict() | {"seed": seed}))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
+from commands.aws_errors import told
 from commands.environments import ensure_environment
 from streaming.edges.aws import client
 from streaming.runtime.supervisor import SupervisorError
@@ -39,6 +40,8 @@ class Resource(NamedTuple):
 
 def stack_name(stage: str | None, stack: str | None) -> str:
     """The stack of a stage, or the one that is named."""
+    if stage and stack:
+        raise click.UsageError("name a --stage or a --stack, not both")
     name = stack or (f"clickstream-{stage}" if stage else "")
     if not re.fullmatch(STACK_FORM, name):
         raise click.UsageError("name a --stage or a --stack; a stack has 3 to 28 of a-z, 0-9 and -, a letter first")
@@ -55,18 +58,15 @@ def find_account() -> Account:
 
     Raises:
         NoAccountError
+        SupervisorError: AWS_PROFILE names no profile.
     """
     try:
         region = client("cloudformation").meta.region_name
         return Account(client("sts", attempts=2).get_caller_identity()["Account"], region)
-    except NoRegionError:
-        raise NoAccountError("no region of AWS is set: export AWS_REGION, or set one in your profile") from None
-    except NoCredentialsError:
-        raise NoAccountError(
-            "no credentials of AWS are found: `aws configure sso` makes a profile, and AWS_PROFILE names it"
-        ) from None
+    except ProfileNotFound as error:  # all tools of AWS fail on it, and those that need no account too
+        raise SupervisorError(told(error)) from error
     except (ClientError, BotoCoreError) as error:
-        raise NoAccountError(f"AWS does not accept who you are: {error}") from error
+        raise NoAccountError(told(error)) from error
 
 
 def find_stack(name: str) -> dict[str, Any] | None:

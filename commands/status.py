@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
@@ -20,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from commands.aws_errors import advice
 from commands.platform import platform_settings
 from streaming.edges.event_stream import EVENTS
 from streaming.edges.streams import open_event_stream
@@ -83,7 +85,7 @@ def status(as_json: bool, watch: bool) -> None:
       0  all is well
       1  a warning is active
       2  a critical alert is active
-      3  nothing runs in this home, or a setting cannot be used
+      3  nothing runs in this home, a setting cannot be used, or AWS does not answer
 
     On AWS it shows how far the tables are, and where CloudWatch shows the rest; status 2 where the ledger is red.
     """
@@ -96,13 +98,26 @@ def status(as_json: bool, watch: bool) -> None:
             return
         report = look(settings)
     except SettingError as error:
-        click.echo(f"error: {error}; only processes can be shown", err=True)
-        home = load_home()
-        running = processes(home)
-        Console().print(_processes(running) if running else _nothing_runs(home))
-        sys.exit(UNKNOWN)
+        _show_processes(str(error), as_json)
+    except Exception as error:
+        if (told := advice(error)) is None:
+            raise
+        _show_processes(told, as_json)
     _print(Console(), report, as_json)
     sys.exit(EXIT_STATUS[report.state])
+
+
+def _show_processes(error: str, as_json: bool) -> NoReturn:
+    """Show what is known without settings, and without AWS."""
+    click.echo(f"error: {error}; only processes can be shown", err=True)
+    home = load_home()
+    running = processes(home)
+    if as_json:
+        known = {name: asdict(process) for name, process in running.items()}
+        click.echo(json.dumps({"state": "unknown", "healthy": False, "error": error, "processes": known}))
+    else:
+        Console().print(_processes(running) if running else _nothing_runs(home))
+    sys.exit(UNKNOWN)
 
 
 def _show_aws(settings: Settings, as_json: bool) -> NoReturn:
@@ -149,14 +164,11 @@ def without_password(url: str) -> str:
 
 
 def records_behind(settings: Settings) -> int:
-    """Records that some consumer of a stream has not done with.
+    """Records that some consumer of a stream that counts them has not done with.
 
     Raises:
-        SettingError: the stream is one that does not count.
         StreamUnavailable: the stream does not answer.
     """
-    if settings.stream != "redis":
-        raise SettingError(f"CLICKSTREAM_STREAM: {settings.stream} does not count the records that wait")
     behind = 0
     for name, consumer in CONSUMERS:
         with closing(open_event_stream(settings, name)) as stream:

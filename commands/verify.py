@@ -17,12 +17,13 @@ from clickstream_assets import pending
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from clickstream_assets.definitions import opened_edges
+from commands.platform import table_settings
 from resources.catalog import DuckDBCatalog
 from resources.glue_tables import LANDING
 from resources.lake import DirectoryLake, Lake
 from resources.warehouse import duckdb_limits, quoted, sql_file
 from streaming.domain.layout import hour_prefix
-from streaming.settings import SettingError, load_settings, make_home
+from streaming.settings import SettingError, make_home
 
 # Statements under sql/verify, which must find nothing, and the promise that each holds the tables to.
 ARRIVED = "records_not_arrived"
@@ -68,7 +69,7 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
     Judges the hours that are closed and the tables that are up to date, and says what is not: ./run materialize
     brings it up to date.
     """
-    settings = load_settings()
+    settings = table_settings()
     if settings.deployment == "local" and not settings.lake.is_dir():
         raise SettingError(
             f"there is no lake at {settings.lake}; CLICKSTREAM_HOME or CLICKSTREAM_LAKE says where it is"

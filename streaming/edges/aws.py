@@ -48,6 +48,13 @@ def region() -> str | None:
     return os.environ.get("AWS_REGION") or boto3.Session().region_name
 
 
+def has_credentials() -> bool:
+    """Whether any are found where boto3 looks for them; whether AWS takes them, only AWS can tell."""
+    import boto3  # noqa: PLC0415 - as above
+
+    return boto3.Session().get_credentials() is not None
+
+
 def _retry_cut_off(response: Any, operation: Any, attempts: int, most: int, **_: Any) -> float | None:
     """Have what is answered in part asked again: botocore takes what came of JSON for all of it."""
     from botocore.exceptions import ConnectionClosedError  # noqa: PLC0415 - as above

@@ -1,17 +1,24 @@
 """Commands where the platform runs on AWS: what they ask for before anything starts, and where they send people."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from click.testing import CliRunner
 
+from commands.aws_errors import advice
 from commands.cli import cli, main
 from streaming.runtime.supervisor import running_system
 from streaming.settings import ROOT
 from tests.commands.conftest import system_with, wait_until
+from tests.commands.test_cli import run
 
 COMPLETE = {
     "CLICKSTREAM_DEPLOYMENT": "aws",
@@ -21,13 +28,14 @@ COMPLETE = {
     "MYSQL_URL": "secretsmanager:shop/mysql",
     "AWS_REGION": "eu-west-1",
 }
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
 
 @pytest.fixture(autouse=True)
 def on_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    for name in ("AWS_DEFAULT_REGION", "REDIS_URL"):
+    for name in ("AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_SESSION_TOKEN", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in (COMPLETE | {"CLICKSTREAM_HOME": str(tmp_path), "AWS_CONFIG_FILE": "/dev/null"}).items():
+    for name, value in (COMPLETE | KEYS | {"CLICKSTREAM_HOME": str(tmp_path), "AWS_CONFIG_FILE": "/dev/null"}).items():
         monkeypatch.setenv(name, value)
 
 
@@ -101,3 +109,126 @@ def test_up_runs_dagster_alone(
     assert set(system["processes"]) == dagster
     assert process.returncode == 0, told
     assert "lake       s3://shop-clicks-lake" in told
+
+
+def test_customers_and_traffic_are_sent_to_the_deployment(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    monkeypatch.delenv("MYSQL_URL")
+    monkeypatch.setenv("COLLECTOR_URL", f"http://127.0.0.1:{free_port}")
+
+    customers = CliRunner().invoke(cli, ["customers", "list"])
+    sent = CliRunner().invoke(cli, ["send", "--events", "1"])
+
+    assert (customers.exit_code, sent.exit_code) == (1, 1)
+    assert "needs MYSQL_URL and CACHE_REDIS_URL as ./run deploy printed them" in customers.output
+    assert "Set COLLECTOR_URL as ./run deploy printed it" in sent.output
+    assert "./run up" not in customers.output + sent.output
+
+
+READ = [["verify"], ["status"], ["dashboard"], ["replay", "--dry-run"], ["materialize"]]
+EXPIRED = {
+    "GET": b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>",  # of S3
+    "POST": b'{"__type": "ExpiredTokenException", "message": "The security token included in the request is expired"}',
+}
+
+
+@pytest.fixture
+def expired() -> Iterator[str]:
+    """The address of an AWS that takes every login for an old one."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(400)
+            self.send_header("content-length", str(len(EXPIRED[self.command])))
+            self.end_headers()
+            self.wfile.write(EXPIRED[self.command])
+
+        def do_GET(self) -> None:
+            self.do_POST()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def last_line(*arguments: str, status: int = 1, **environment: str) -> str:
+    """What a command in a process of its own says in the end; it shows no trace."""
+    done = run(*arguments, **{"AWS_EC2_METADATA_DISABLED": "true", **environment})
+    assert done.returncode == (3 if arguments[0] == "status" else status), done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("command", [["verify"], ["dashboard"]])
+def test_who_reads_tables_alone_needs_the_lake_alone(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CLICKSTREAM_LAKE_BUCKET", "AWS_REGION", "CACHE_REDIS_URL", "MYSQL_URL"):
+        monkeypatch.delenv(name)
+
+    told = last_line(*command)
+
+    assert "needs CLICKSTREAM_LAKE_BUCKET (the bucket of the lake), AWS_REGION (the region of the stack)\n" in told
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("command", READ)
+def test_without_credentials_one_line_says_what_to_do(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name)
+
+    assert last_line(*command).startswith("error: no credentials of AWS are found: `aws configure sso`")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("command", READ)
+def test_a_login_that_has_expired_is_named(command: list[str], expired: str) -> None:
+    told = last_line(*command, AWS_ENDPOINT_URL=expired)
+
+    assert told.startswith("error: your login to AWS has expired: ")
+
+
+def test_an_aws_that_is_out_of_reach_is_named(free_port: int) -> None:
+    address = f"http://127.0.0.1:{free_port}"
+    error = EndpointConnectionError(endpoint_url=address)
+    outer = RuntimeError("a resource")
+    outer.__cause__ = error
+
+    assert advice(outer) == advice(error)
+    assert str(advice(outer)).startswith(f'AWS cannot be reached (Could not connect to the endpoint URL: "{address}")')
+    assert advice(RuntimeError("of ours")) is None
+
+
+def test_status_in_json_is_one_document_whatever_happens(expired: str) -> None:
+    done = run("status", "--json", AWS_ENDPOINT_URL=expired)
+
+    assert done.returncode == 3
+    document = json.loads(done.stdout)
+    assert (document["state"], document["processes"]) == ("unknown", {})
+    assert document["error"].startswith("your login to AWS has expired")
+
+
+def test_a_profile_that_is_none_is_named() -> None:
+    told = last_line("materialize", AWS_PROFILE="nope")
+
+    assert told.startswith("error: AWS_PROFILE: The config profile (nope) could not be found; ")
+
+
+def on_kinesis(command: str, monkeypatch: pytest.MonkeyPatch, missing: str) -> str:
+    """What a local platform on Kinesis says before it starts."""
+    for name in (*COMPLETE, *KEYS):
+        monkeypatch.delenv(name, raising=False)
+    given = {"AWS_REGION": "eu-west-1"} if missing != "AWS_REGION" else {}
+    return last_line(command, CLICKSTREAM_STREAM="kinesis", **given)
+
+
+def test_a_local_platform_on_kinesis_needs_a_region_and_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "CLICKSTREAM_STREAM is kinesis, which needs AWS_REGION" in on_kinesis("up", monkeypatch, "AWS_REGION")
+    assert "no credentials of AWS are found" in on_kinesis("up", monkeypatch, "credentials")
+
+
+@pytest.mark.parametrize("command", ["demo", "soak"])
+def test_who_waits_for_the_stream_to_empty_refuses_kinesis(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "kinesis does not count the records that wait" in on_kinesis(command, monkeypatch, "AWS_REGION")
