@@ -20,7 +20,8 @@ from streaming.settings import ROOT
 PRICES = ROOT / "infra" / "prices.json"
 
 DAYS, HOURS = 30.4, 730
-GB, MB = 1024**3, 1024**2
+MOST_EVENTS = 1e12  # a day
+GB, MB = 1024**3, 1024**2  # Kinesis takes events of one MB
 
 # A stream is scaled to be half full at most, and traffic peaks at twice its average.
 HEADROOM, PEAK = 2, 2
@@ -83,6 +84,17 @@ class Traffic:
         """Of the stream of events."""
         peak = self.per_second * PEAK * HEADROOM
         return max(1, math.ceil(max(peak / 1000, peak * self.event_bytes / MB)))
+
+
+class Amount(click.FloatRange):
+    """A number within bounds, which NaN is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse it."""
+        amount = float(super().convert(value, param, ctx))
+        if math.isnan(amount):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return amount
 
 
 class Line(NamedTuple):
@@ -203,9 +215,9 @@ def per_million(lines: Sequence[Line], traffic: Traffic) -> float:
 
 
 @click.command()
-@click.option("--events-per-day", type=click.FloatRange(min=1), help="Such as 1000000.")
+@click.option("--events-per-day", type=Amount(1, MOST_EVENTS), help="Such as 1000000.")
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1, 500), help="Events a request.")
-@click.option("--event-bytes", default=460, show_default=True, type=click.IntRange(1), help="With the envelope.")
+@click.option("--event-bytes", default=460, show_default=True, type=click.IntRange(1, MB), help="With the envelope.")
 @click.option("--on-demand", is_flag=True, help="Kinesis on demand instead of by shards.")
 @click.option("--last-access-batch", default=10, show_default=True, type=click.IntRange(1), help="Events a call.")
 @click.option("--region", help="Whose prices; those of us-east-1 are known.")
@@ -235,6 +247,8 @@ def cost(
     if as_json:
         click.echo(json.dumps(_document(traffic, lines, price)))
         return
+    sizes = f"{batch} a request (--batch), {event_bytes} bytes each (--event-bytes)"
+    click.echo(f"{events_per_day:,.0f} events a day, {sizes}")
     table = Table("part", "fixed", "by events", "per million")
     for line in (*lines, _sum(lines)):
         each = line.total / traffic.events * 1e6

@@ -8,9 +8,11 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 from botocore.exceptions import ClientError
+from msgspec import yaml
 
 from commands.cli import say
 from commands.package import BUILD, Zip, build
@@ -53,18 +55,23 @@ def deploy(stage: str | None, stack: str | None, parameter: tuple[str, ...], geo
     """
     name = stack_name(stage, stack)
     chosen = _parse(parameter)
-    zips = build(BUILD, geoip)
-    say(f"built {len(zips)} zips in {BUILD}")
-    check(TEMPLATES)
+    template = TEMPLATES / "template.yaml"
+    expect_parameters(template, chosen)
+    account, unreached = None, ""
     try:
         account = find_account()
     except NoAccountError as error:
         if not dry_run:
             raise
-        say(f"the templates are sound; nothing could be compared with a stack: {error}")
+        unreached = str(error)
+    zips = build(BUILD, geoip)
+    say(f"built {len(zips)} zips in {BUILD}")
+    check(TEMPLATES)
+    if account is None:
+        say(f"the templates are sound; nothing could be compared with a stack: {unreached}")
         return
     say(f"stack {name} in account {account.number}, region {account.region}")
-    deploy_template(TEMPLATES / "template.yaml", name, account, zips, chosen, dry_run=dry_run)
+    deploy_template(template, name, account, zips, chosen, dry_run=dry_run)
     if not dry_run:
         show(name)
 
@@ -90,9 +97,7 @@ def deploy_template(
     Raises:
         SupervisorError: it failed, and CloudFormation has rolled it back; the message names what failed first.
     """
-    known = parameters_of(template)
-    if unknown := parameters.keys() - known:
-        raise SupervisorError(f"the template has no parameter {', '.join(sorted(unknown))}")
+    known = parameters_of(template).keys()
     if (found := find_stack(name)) and found["StackStatus"] == "ROLLBACK_COMPLETE":
         raise SupervisorError(f"the stack {name} was never complete and cannot be updated: ./run destroy it first")
     bucket = ensure_bucket(code_bucket(name, account), account)
@@ -116,10 +121,26 @@ def deploy_template(
         _forget_change_sets(name)
 
 
-def parameters_of(template: Path) -> set[str]:
-    """The names of a template's parameters."""
+def expect_parameters(template: Path, parameters: dict[str, str]) -> None:
+    """Have a template take these parameters.
+
+    Raises:
+        SupervisorError: it has none of a name, or takes other values.
+    """
+    known = parameters_of(template)
+    if unknown := parameters.keys() - known.keys():
+        raise SupervisorError(f"the template has no parameter {', '.join(sorted(unknown))}")
+    for name, value in parameters.items():
+        allowed = [str(each) for each in known[name].get("AllowedValues", [value])]
+        if value not in allowed:
+            raise SupervisorError(f"the parameter {name} is one of {', '.join(allowed)}, not {value!r}")
+
+
+def parameters_of(template: Path) -> dict[str, dict[str, Any]]:
+    """A template's parameters by name, as it declares them."""
     section = re.search(r"^Parameters:\n(.*?)(?=^\S|\Z)", template.read_text(), re.MULTILINE | re.DOTALL)
-    return set(re.findall(r"^  (\w+):", section.group(1), re.MULTILINE)) if section else set()
+    declared: dict[str, dict[str, Any]] = yaml.decode(section.group(1)) if section else {}
+    return declared
 
 
 def ensure_bucket(bucket: str, account: Account) -> str:

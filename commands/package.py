@@ -26,6 +26,7 @@ from rich.table import Table
 
 from commands.cli import say
 from commands.environments import UV
+from streaming.edges.geo_mmdb import MmdbGeo, UnusableDatabaseError
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
 
@@ -43,6 +44,7 @@ OURS = {"streaming"}
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNUSED = re.compile(
     r"(^|/)(tests?|__pycache__|bin|include|[^/]*-stubs)/|\.(pyi|pyx|pxd|c|h|cpp|hpp)$|(^|/)py\.typed$"
+    r"|^\.lock$"  # of uv, while it installs
     r"|^duckdb/experimental/|^adbc_driver_duckdb/"
     r"|\.dist-info/(?!METADATA$|licenses/|LICEN[CS]E|NOTICE|COPYING)"
 )
@@ -78,9 +80,14 @@ def build(folder: Path = BUILD, geoip: Path | None = None) -> list[Zip]:
     """Build every zip into a folder.
 
     Raises:
-        SupervisorError: a package cannot be had for Lambda, or this is no git checkout.
+        SupervisorError: a folder or mmdb file cannot be used, a package not be had for Lambda, or this is no checkout.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if geoip:
+        _expect_geoip(geoip)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SupervisorError(f"{folder} cannot be made: {error.strerror}") from None
     if sys.version_info[:2] != PYTHON:
         say("this is not Python 3.11, which Lambda runs: the zips hold no compiled modules, and start more slowly")
     zips = [build_lambda(role, folder) for role in lambda_roles()]
@@ -299,6 +306,14 @@ def _source() -> tuple[dict[str, bytes], set[str]]:
         raise SupervisorError(f"source.zip holds what git lists, and this is no checkout: {listed.stderr.strip()}")
     names = [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
     return {name: (ROOT / name).read_bytes() for name in names}, {n for n in names if os.access(ROOT / n, os.X_OK)}
+
+
+def _expect_geoip(path: Path) -> None:
+    """Have it be what functions can find places in."""
+    try:
+        MmdbGeo(path)
+    except UnusableDatabaseError as error:
+        raise SupervisorError(f"--geoip cannot be used: {error}") from None
 
 
 def _geoip_layer(path: Path) -> dict[str, bytes]:

@@ -107,6 +107,25 @@ def test_prices_of_another_region_are_not_made_up() -> None:
     assert "has the prices of us-east-1, not of eu-central-1" in answer.output
 
 
+@pytest.mark.parametrize("events", ["inf", "nan", "1e308", "0"])
+def test_events_that_nobody_can_count_are_refused(events: str) -> None:
+    assert CliRunner().invoke(cli, ["cost", "--events-per-day", events, "--json"]).exit_code == 2
+
+
+def test_an_event_is_no_larger_than_kinesis_takes() -> None:
+    sizes = {
+        size: CliRunner().invoke(cli, ["cost", "--events-per-day", "1e12", "--event-bytes", str(size), "--json"])
+        for size in (1024**2, 1024**2 + 1)
+    }
+    assert [answer.exit_code for answer in sizes.values()] == [0, 2]
+    assert math.isfinite(json.loads(sizes[1024**2].output)["total"])
+
+
+def test_the_assumptions_come_first() -> None:
+    told = CliRunner().invoke(cli, ["cost", "--events-per-day", "1000000"]).output
+    assert told.startswith("1,000,000 events a day, 1 a request (--batch), 460 bytes each (--event-bytes)\n")
+
+
 def test_the_page_says_what_the_command_says(price: Prices) -> None:
     page = (ROOT / "docs" / "cost.md").read_text()
     missing = [name for name, table in tables(price).items() if table not in page]
