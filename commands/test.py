@@ -26,7 +26,9 @@ def test(fast: bool, pytest_arguments: tuple[str, ...]) -> None:
         for name in ("ministack", "sam", "spark"):
             ensure_environment(name, say)
     selection = ["-m", "not slow and not browser"] if fast else []
-    parallel = [] if pytest_arguments else ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+    # In the files' order, long ones of a few tests do not come last, when other processes have nothing left to do.
+    spread = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+    parallel = [] if pytest_arguments else spread
     tested = run_tool("pytest", *selection, *parallel, *pytest_arguments) == 0
     if not (linted and tested):
         sys.exit(1)
