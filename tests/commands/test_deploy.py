@@ -134,11 +134,6 @@ def test_a_dry_run_changes_nothing(template: Path, jobs: Zip) -> None:
     assert (find_stack(STACK) or {})["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_a_parameter_that_is_none_is_refused(template: Path) -> None:
-    with pytest.raises(SupervisorError, match="no parameter Sharts"):
-        deploy_template(template, STACK, ACCOUNT, [], {"Sharts": "2"})
-
-
 def test_a_stack_that_was_never_complete_must_go_first(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = {"StackName": STACK, "StackStatus": "ROLLBACK_COMPLETE", "CreationTime": "2026-11-23T04:05:06Z"}
     with (

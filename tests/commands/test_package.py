@@ -107,18 +107,7 @@ def test_a_zip_imports_fast_and_writes_nothing(role: str, tasks: dict[str, Path]
 def test_a_zip_holds_what_is_needed_with_its_licences_and_no_more(role: str, tasks: dict[str, Path]) -> None:
     names = {path.relative_to(tasks[role]).as_posix() for path in tasks[role].rglob("*") if path.is_file()}
     tops = {name.partition("/")[0] for name in names}
-    assert not tops & {
-        "boto3",
-        "botocore",
-        "dagster",
-        "pandas",
-        "pyarrow",
-        "resources",
-        "commands",
-        "tests",
-        "bin",
-        ".lock",
-    }
+    assert not tops & {"boto3", "botocore", "dagster", "pandas", "pyarrow", "resources", "commands", "tests"}
     assert not tops & {"bin", ".lock"}
     assert not [name for name in names if name.endswith((".pyi", ".c", ".pyx"))]
     for information in (top for top in tops if top.endswith(".dist-info")):
