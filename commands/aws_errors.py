@@ -34,7 +34,7 @@ def told(error: BaseException) -> str:
         case aws.SSOError() | aws.TokenRetrievalError() | aws.CredentialRetrievalError():
             line = f"your login to AWS cannot be used ({line}): {_LOG_IN}"
         case aws.ConnectionError() | aws.HTTPClientError():
-            line = f"AWS cannot be reached ({line}): is there a network, and is AWS_REGION right?"
+            line = f"AWS cannot be reached ({line}): see to the network, and to AWS_REGION"
         case aws.ClientError() if error.response["Error"]["Code"] in _EXPIRED:
             line = f"your login to AWS has expired: {_LOG_IN}"
         case _:
