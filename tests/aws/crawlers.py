@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -32,6 +33,8 @@ class FinishingCrawlers:
         self._stack = stack
         self._bucket = bucket
         self._last: dict[str, float] = {}
+        self._running: set[str] = set()
+        self._starting = Lock()
 
     @property
     def crawls(self) -> list[str]:
@@ -40,13 +43,21 @@ class FinishingCrawlers:
     def __call__(self, request: Request, forward: Forward) -> Answer:
         if request.operation == "StartCrawler":
             name = json.loads(request.body)["Name"]
-            self._crawl(name.removeprefix(f"{self._stack}-"))
-            self._last[name] = datetime.now(UTC).timestamp()
+            with self._starting:
+                if name in self._running:
+                    return _json({"__type": "CrawlerRunningException", "Message": f"{name} is running"}, 400)
+                self._running.add(name)
+            try:
+                self._crawl(name.removeprefix(f"{self._stack}-"))
+                self._last[name] = datetime.now(UTC).timestamp()
+            finally:
+                self._running.remove(name)
             return _json({})
         if request.operation == "GetCrawler":
             name = json.loads(request.body)["Name"]
             last = {"LastCrawl": {"Status": "SUCCEEDED", "StartTime": self._last[name]}} if name in self._last else {}
-            return _json({"Crawler": {"Name": name, "State": "READY", **last}})
+            state = "RUNNING" if name in self._running else "READY"
+            return _json({"Crawler": {"Name": name, "State": state, **last}})
         return forward(request)
 
     def _crawl(self, role: str) -> None:
@@ -57,17 +68,19 @@ class FinishingCrawlers:
             for each in listed:
                 columns |= _columns(each["Key"], s3.get_object(Bucket=self._bucket, Key=each["Key"])["Body"].read())
             if columns:
-                glue.create_table(
-                    DatabaseName=self._stack.replace("-", "_"),
-                    TableInput={
-                        "Name": f"crawled_{prefix}",
-                        "Parameters": {"objectCount": str(len(listed))},
-                        "StorageDescriptor": {
-                            "Location": f"s3://{self._bucket}/{prefix}/",
-                            "Columns": [{"Name": name, "Type": type_} for name, type_ in columns.items()],
-                        },
+                table = {
+                    "Name": f"crawled_{prefix}",
+                    "Parameters": {"objectCount": str(len(listed))},
+                    "StorageDescriptor": {
+                        "Location": f"s3://{self._bucket}/{prefix}/",
+                        "Columns": [{"Name": name, "Type": type_} for name, type_ in columns.items()],
                     },
-                )
+                }
+                database = self._stack.replace("-", "_")
+                try:
+                    glue.create_table(DatabaseName=database, TableInput=table)
+                except glue.exceptions.AlreadyExistsException:
+                    glue.update_table(DatabaseName=database, TableInput=table)
 
 
 def _columns(key: str, data: bytes) -> dict[str, str]:
@@ -97,5 +110,5 @@ def _of_json(value: Any) -> str:
     )
 
 
-def _json(body: dict[str, Any]) -> Answer:
-    return Answer(200, {"content-type": "application/x-amz-json-1.1"}, json.dumps(body).encode())
+def _json(body: dict[str, Any], status: int = 200) -> Answer:
+    return Answer(status, {"content-type": "application/x-amz-json-1.1"}, json.dumps(body).encode())
