@@ -34,8 +34,10 @@ settings.register_profile(
 )
 settings.load_profile("clickstream")
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start.
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start. Tests
+# that are told to end stop what they started, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
