@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from resources.federation import CUSTOMERS, USERS, Unavailable
 from resources.lake import Staged
-from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token, run_of
+from resources.remote_statements import StatementError, StatementTimeoutError, check_size, follow, request_token, run_of
 from resources.warehouse import Source, Warehouse, empty_select, quoted
 from streaming.domain.stack import Stack
 from streaming.domain.tables import Table
@@ -48,17 +48,15 @@ class Athena:
         Raises:
             StatementError: Athena failed it, or did not end it in time.
         """
-        size = len(statement.encode())
-        if size > MOST_BYTES:
-            raise StatementError(ENGINE, f"{size} bytes are more than a statement may have", statement)
+        check_size(ENGINE, statement, MOST_BYTES)
         query_id = self._start(statement)
         description = follow(
+            ENGINE,
+            statement,
             lambda: self._ended(query_id),
             lambda: self._api.stop_query_execution(QueryExecutionId=query_id),
             self._timeout_seconds,
         )
-        if description is None:
-            raise StatementTimeoutError(ENGINE, f"no end after {self._timeout_seconds:.0f} seconds", statement)
         status = description["Status"]
         if status["State"] != "SUCCEEDED":
             raise StatementError(ENGINE, status.get("StateChangeReason") or status["State"].lower(), statement)

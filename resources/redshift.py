@@ -17,7 +17,7 @@ import dagster as dg
 
 from resources import redshift_sql
 from resources.lake import Staged
-from resources.remote_statements import StatementError, StatementTimeoutError, follow, request_token, run_of
+from resources.remote_statements import StatementError, check_size, follow, request_token, run_of
 from resources.warehouse import DuckDBWarehouse, Source, Sources
 from streaming.domain.tables import FLATTENED_EVENTS, Table
 from streaming.edges.aws import client
@@ -49,17 +49,15 @@ class RedshiftData:
         Raises:
             StatementError: Redshift failed it, or did not end it in time.
         """
-        size = len(statement.encode())
-        if size > redshift_sql.MOST_BYTES:
-            raise StatementError(ENGINE, f"{size} bytes are more than a statement may have", statement)
+        check_size(ENGINE, statement, redshift_sql.MOST_BYTES)
         statement_id = self._submit(statement)
         description = follow(
+            ENGINE,
+            statement,
             lambda: self._ended(statement_id),
             lambda: self._api.cancel_statement(Id=statement_id),
             self._timeout_seconds,
         )
-        if description is None:
-            raise StatementTimeoutError(ENGINE, f"no end after {self._timeout_seconds:.0f} seconds", statement)
         if description["Status"] != "FINISHED":
             raise StatementError(ENGINE, description.get("Error") or description["Status"].lower(), statement)
         return description

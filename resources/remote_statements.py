@@ -9,7 +9,7 @@ from uuid import uuid4
 import dagster as dg
 from botocore.exceptions import BotoCoreError, ClientError
 
-__all__ = ["StatementError", "StatementTimeoutError", "follow", "request_token", "run_of", "shown"]
+__all__ = ["StatementError", "StatementTimeoutError", "check_size", "follow", "request_token", "run_of", "shown"]
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -33,20 +33,39 @@ class StatementTimeoutError(StatementError):
     """A statement took longer than it may, and was cancelled."""
 
 
-def follow(poll: Callable[[], Ended | None], cancel: Callable[[], object], timeout_seconds: float) -> Ended | None:
-    """Ask until a statement has ended, in growing pauses; returns what `poll` tells then, None where time is up.
+def check_size(engine: str, statement: str, most_bytes: int) -> None:
+    """Refuse a statement that the engine would not take.
+
+    Raises:
+        StatementError: it is too long.
+    """
+    size = len(statement.encode())
+    if size > most_bytes:
+        raise StatementError(engine, f"{size} bytes are more than a statement may have", statement)
+
+
+def follow(
+    engine: str,
+    statement: str,
+    poll: Callable[[], Ended | None],
+    cancel: Callable[[], object],
+    timeout_seconds: float,
+) -> Ended:
+    """Ask until a statement has ended, in growing pauses; returns what `poll` tells then.
 
     Args:
         poll: tells how the statement ended, None while it runs.
         cancel: ends a statement that nobody waits for any more: the run was interrupted, or time is up.
+
+    Raises:
+        StatementTimeoutError: time is up.
     """
     deadline = time.monotonic() + timeout_seconds
     pause = FIRST_PAUSE_SECONDS
     try:
         while (ended := poll()) is None:
             if time.monotonic() + pause > deadline:
-                _cancelled(cancel)
-                return None
+                raise StatementTimeoutError(engine, f"no end after {timeout_seconds:.0f} seconds", statement)
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
     except BaseException:
