@@ -15,12 +15,12 @@ import tempfile
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import click
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from rich.console import Console
 from rich.table import Table
 
@@ -112,7 +112,7 @@ def build_lambda(role: str, folder: Path) -> Zip:
     found = reach([lambda_roles()[role]])
     with tempfile.TemporaryDirectory(prefix="package-") as scratch:
         stage = Path(scratch)
-        install(distributions(found.imported - PROVIDED), stage)
+        install(found.imported - PROVIDED, stage)
         for file, content in _ours(found.files).items():
             target = stage / file
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,35 +141,20 @@ def reach(modules: Iterable[str]) -> Reach:
     return found
 
 
-def distributions(imported: Collection[str]) -> set[str]:
-    """The packages that bring these modules, with all they require, extras as requirements.in asks for them."""
-    names = importlib.metadata.packages_distributions()
-    waiting = [Requirement(names[module][0]) for module in imported]
-    extras = {direct.name: direct.extras for direct in _direct_requirements()}
-    found: set[str] = set()
-    while waiting:
-        requirement = waiting.pop()
-        name = _canonical(requirement.name)
-        if name in found:
-            continue
-        found.add(name)
-        wanted = requirement.extras | extras.get(name, set()) | {""}
-        for line in importlib.metadata.requires(name) or ():
-            needed = Requirement(line)
-            if needed.marker is None or any(needed.marker.evaluate(_environment(extra)) for extra in wanted):
-                waiting.append(needed)
-    return found
+def install(imported: Collection[str], stage: Path) -> None:
+    """Put the packages that bring these modules there, with all they require, and take away what none needs.
 
+    Versions and hashes are the lock's, extras are asked for as requirements.in does, and what a package requires is
+    asked for Lambda's Python and system, not for those of this machine.
 
-def install(packages: Collection[str], stage: Path) -> None:
-    """Put the packages there as the lock pins them, for Lambda's Python and system, and take away what none needs."""
-    stanzas = re.finditer(r"^([a-z0-9-]+)==.*?(?=^\S|\Z)", LOCK.read_text(), re.MULTILINE | re.DOTALL)
-    pinned = "".join(stanza.group() for stanza in stanzas if stanza.group(1) in packages)
+    Raises:
+        SupervisorError: a package cannot be had for Lambda, or the lock does not have it.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
-        requirements.write(pinned)
+        requirements.write("\n".join(_pinned(imported)))
         requirements.flush()
         command: list[str | Path] = [
-            UV, "pip", "install", "--quiet", "--target", stage, "--no-deps", "--require-hashes",
+            UV, "pip", "install", "--quiet", "--target", stage, "--require-hashes", "--constraint", LOCK,
             "--only-binary", ":all:", "--link-mode", "copy",
             "--python-platform", PLATFORM, "--python-version", ".".join(map(str, PYTHON)),
             "--requirement", requirements.name,
@@ -257,24 +242,14 @@ def _ours(files: Iterable[PurePosixPath]) -> dict[str, bytes]:
     return {str(file): (ROOT / file).read_bytes() for file in files}
 
 
-@cache
-def _direct_requirements() -> tuple[Requirement, ...]:
-    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines())
-    return tuple(Requirement(line) for line in lines if line)
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _environment(extra: str) -> dict[str, str]:
-    """Where the zips run, as the markers of requirements ask for it."""
-    version = ".".join(map(str, PYTHON))
-    return {
-        "extra": extra, "implementation_name": "cpython", "os_name": "posix", "platform_machine": "x86_64",
-        "platform_python_implementation": "CPython", "platform_system": "Linux", "python_full_version": f"{version}.0",
-        "python_version": version, "sys_platform": "linux",
-    }  # fmt: skip
+def _pinned(imported: Iterable[str]) -> list[str]:
+    """What brings these modules, as requirements.in asks for it and the lock pins it: `redis[hiredis]==8.1.0`."""
+    names = importlib.metadata.packages_distributions()
+    asked = (line.partition("#")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines())
+    extras = {canonicalize_name(direct.name): sorted(direct.extras) for direct in map(Requirement, filter(None, asked))}
+    versions = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", LOCK.read_text(), re.MULTILINE))
+    packages = sorted({canonicalize_name(names[module][0]) for module in imported})
+    return [f"{package}[{','.join(extras.get(package, []))}]=={versions[package]}" for package in packages]
 
 
 def _compile(stage: Path) -> None:
