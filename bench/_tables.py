@@ -10,7 +10,7 @@ import dagster as dg
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.partitions import hour_key, range_tags
-from resources.event_stream import DeliveryProgress, ShardProgress
+from resources.delivery import DeliveryProgress, ShardProgress
 from resources.warehouse import DuckDBWarehouse
 from streaming.edges.event_stream import Checkpoint
 from streaming.edges.users_db import Customer

@@ -25,7 +25,7 @@ from rich.table import Table
 from streaming.domain.enrichment import Place
 from streaming.domain.envelope import new_record_ids, stamp
 from streaming.domain.timestamps import format_timestamp
-from streaming.edges.geo import MissingPlace
+from streaming.edges.geo.places import MissingPlace
 from streaming.edges.look_ups import LookUps
 from streaming.edges.user_cache import CachedPlace, UserCache
 from streaming.handlers.enrichment import enrich

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import dagster as dg
 import msgspec
 
-from resources import webhook
+from streaming.edges import webhook
 from streaming.runtime.health.alerts import Alert, Severity, active_alerts
 from streaming.runtime.health.report import measure
 from streaming.settings import Settings

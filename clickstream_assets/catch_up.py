@@ -22,7 +22,7 @@ from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD, FLATTEN, REFRESH
 from clickstream_assets.partitions import Partitions, hour_key, hour_ranges, range_of_tags
 from clickstream_assets.requests import aggregate_requests, flatten_requests, range_requests
 from resources.catalog import DuckDBCatalog
-from resources.event_stream import DeliveryProgress
+from resources.delivery import DeliveryProgress
 from resources.lake import Lake, local_paths, written_partition
 from streaming.domain.tables import EVENT_LEDGER
 from streaming.settings import Settings

@@ -24,16 +24,16 @@ from clickstream_assets.partitions import Partitions
 from clickstream_assets.reports.assets import latest_search_by_user, one_row_per_user_who_searched
 from clickstream_assets.schedules import SCHEDULES
 from clickstream_assets.sensors import sensors
-from resources.athena import athena_federation
+from resources.aws.athena import athena_federation
+from resources.aws.firehose import FirehoseDeliveryResource
+from resources.aws.glue.catalog import GlueCatalogResource
+from resources.aws.redshift import RedshiftWarehouseResource
+from resources.aws.s3.lake import S3LakeResource
 from resources.catalog import DuckDBCatalogResource
-from resources.event_stream import RedisDeliveryResource
+from resources.delivery import RedisDeliveryResource
 from resources.federation import duckdb_federation
-from resources.firehose import FirehoseDeliveryResource
-from resources.glue_catalog import GlueCatalogResource
 from resources.lake import LocalLakeResource
 from resources.look_ups import EnrichmentSourcesResource
-from resources.redshift import RedshiftWarehouseResource
-from resources.s3_lake import S3LakeResource
 from resources.spark import LocalSparkResource
 from resources.user_cache import RedisUserCacheResource
 from resources.users_db import MySqlUsersDbResource
@@ -108,7 +108,7 @@ def local_resources(settings: Settings) -> dict[str, Any]:
 
 def aws_resources(settings: Settings) -> dict[str, Any]:
     """The edges of the deployment on AWS, by role: of a stack of the template in `infra/`."""
-    from resources.glue_jobs import GlueSparkResource  # noqa: PLC0415  loads boto3
+    from resources.aws.glue.jobs import GlueSparkResource  # noqa: PLC0415  loads boto3
 
     stack, bucket = settings.stack.name, settings.lake_bucket
     return {

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from clickstream_assets import pending
-from resources.event_stream import Delivery
+from resources.delivery import Delivery
 from resources.lake import Lake
 
 # Delivery flushes within minutes, and open hours are balanced and flattened every five; nights are quiet.

@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.seal import enriched_files
-from resources.event_stream import Delivery
+from resources.delivery import Delivery
 from resources.lake import Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING

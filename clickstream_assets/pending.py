@@ -14,7 +14,7 @@ from clickstream_assets.enriched.seal import is_closed
 from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_pending
 from clickstream_assets.ledger.balance import is_stale, read_ledger
 from clickstream_assets.partitions import day_ranges
-from resources.event_stream import DeliveryProgress
+from resources.delivery import DeliveryProgress
 from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_LANDING, EVENT_LEDGER, RAW_EVENTS
 

@@ -12,7 +12,7 @@ from clickstream_assets.jobs import AGGREGATE, BALANCE, REFRESH_CATALOG, REFRESH
 from clickstream_assets.partitions import hour_ranges, shown
 from clickstream_assets.requests import BECAUSE, aggregate_requests, is_running, range_requests
 from clickstream_assets.sweep import sweep_leftovers
-from resources.event_stream import Delivery
+from resources.delivery import Delivery
 from resources.lake import Lake
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING

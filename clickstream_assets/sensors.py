@@ -19,7 +19,7 @@ from clickstream_assets.jobs import AGGREGATE, BALANCE, FLATTEN, REBUILD_CACHE, 
 from clickstream_assets.ledger.balance import is_unsealed
 from clickstream_assets.partitions import Partitions, hour_key, hour_of_key, hour_ranges, shown
 from clickstream_assets.requests import BECAUSE, aggregate_requests, flatten_requests, is_running, range_requests
-from resources.event_stream import Delivery
+from resources.delivery import Delivery
 from resources.lake import Lake
 from streaming.domain.tables import ENRICHED_EVENTS
 from streaming.edges.user_cache import UserCache

@@ -17,9 +17,9 @@ def lint(fix: bool) -> None:
     if fix:
         run_tool("ruff", "check", "--fix", "--quiet", ".", "run")
         run_tool("ruff", "format", "--quiet", ".", "run")
-        run_tool("clickstream_assets.documentation")
-        run_tool("clickstream_assets.templates")
-        run_tool("commands.ingestion_template")
+        run_tool("commands.generated.tables_page")
+        run_tool("commands.generated.templates")
+        run_tool("commands.generated.ingestion")
     if not passes_checks():
         sys.exit(1)
 

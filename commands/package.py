@@ -26,7 +26,7 @@ from rich.table import Table
 
 from commands.cli import say
 from commands.environments import UV
-from streaming.edges.geo_mmdb import MmdbGeo, UnusableDatabaseError
+from streaming.edges.geo.mmdb import MmdbGeo, UnusableDatabaseError
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
 

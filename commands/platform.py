@@ -17,8 +17,8 @@ import pymysql
 from commands.aws_errors import NO_CREDENTIALS
 from commands.environments import install_engines
 from streaming.edges.aws import has_credentials, region
-from streaming.edges.geo_database import GeoDatabaseError, ensure_database
-from streaming.edges.geo_provider import open_geo
+from streaming.edges.geo.database import GeoDatabaseError, ensure_database
+from streaming.edges.geo.provider import open_geo
 from streaming.edges.users_db import migrate
 from streaming.handlers import data_update
 from streaming.runtime.collector.api_keys import ApiKeys
@@ -170,7 +170,7 @@ def start_dashboard(supervisor: Supervisor, say: Callable[[str], None]) -> None:
     """Start what serves the dashboard."""
     port, address = _page("the dashboard", load_settings().dashboard_url, 8050, say)
     supervisor.export({"DASHBOARD_URL": address})
-    command: list[str | Path] = [sys.executable, "-m", "commands.dashboard_server", "--port", str(port)]
+    command: list[str | Path] = [sys.executable, "-m", "commands.pages.dashboard", "--port", str(port)]
     supervisor.start(Service("dashboard", command, ready=lambda: accepts_connections(port)))
 
 
@@ -198,7 +198,7 @@ def start_dagster(supervisor: Supervisor, home: Path, servers: tuple[str, ...], 
         ),
         Service(
             "dagster-webserver",
-            [*python, "commands.dagster_ui", "-h", LOOPBACK, "-p", str(port), "-w", workspace],
+            [*python, "commands.pages.dagster_ui", "-h", LOOPBACK, "-p", str(port), "-w", workspace],
             ready=lambda: _answers(f"http://{LOOPBACK}:{port}/server_info"),
             after=("dagster-code",),
         ),

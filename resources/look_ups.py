@@ -9,8 +9,8 @@ import msgspec
 import pyarrow as pa
 
 from streaming.domain.enrichment import CODE_VERSION
-from streaming.edges.geo import GeoProvider
-from streaming.edges.geo_provider import open_geo
+from streaming.edges.geo.places import GeoProvider
+from streaming.edges.geo.provider import open_geo
 from streaming.edges.look_ups import LookUps
 from streaming.edges.users_db import UsersDb
 from streaming.jobs.files import copied, is_remote, write_table

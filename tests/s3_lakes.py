@@ -7,8 +7,8 @@ from pathlib import Path
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from resources.glue_tables import table_input
-from resources.s3_lake import S3Lake, open_s3_lake
+from resources.aws.glue.tables import table_input
+from resources.aws.s3.lake import S3Lake, open_s3_lake
 from streaming.domain.layout import hour_prefix
 from streaming.domain.stack import Stack
 from streaming.domain.tables import TABLES, Table

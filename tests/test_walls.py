@@ -13,9 +13,16 @@ from streaming.settings import ROOT
 # Each package, and the packages of ours it must not import.
 FORBIDDEN = {
     "streaming": ("resources", "clickstream_assets", "commands"),
-    "streaming/domain": ("streaming.edges", "streaming.handlers", "streaming.runtime", "streaming.settings"),
-    "streaming/edges": ("streaming.handlers", "streaming.runtime"),
-    "streaming/handlers": ("streaming.runtime",),
+    "streaming/domain": (
+        "streaming.edges",
+        "streaming.handlers",
+        "streaming.jobs",
+        "streaming.runtime",
+        "streaming.settings",
+    ),
+    "streaming/edges": ("streaming.handlers", "streaming.jobs", "streaming.runtime"),
+    "streaming/handlers": ("streaming.jobs", "streaming.runtime"),
+    "streaming/jobs": ("streaming.runtime",),
     "resources": ("clickstream_assets", "commands", "streaming.runtime"),
     "clickstream_assets": ("commands",),
 }
@@ -33,6 +40,12 @@ def test_the_domain_does_no_io() -> None:
     for module in (ROOT / "streaming" / "domain").rglob("*.py"):
         found = [name for name in _imports(module) if _is_within(name, IO_MODULES)]
         assert not found, f"{module.relative_to(ROOT)} imports {found}"
+
+
+def test_engines_of_one_machine_know_none_of_aws() -> None:
+    for module in (ROOT / "resources").glob("*.py"):
+        crossing = [name for name in _imports(module) if _is_within(name, ("resources.aws",))]
+        assert not crossing, f"{module.relative_to(ROOT)} imports {crossing}"
 
 
 @pytest.mark.parametrize("handler", sorted(path.stem for path in (ROOT / "streaming/handlers").glob("[!_]*.py")))

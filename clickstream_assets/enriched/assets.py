@@ -16,7 +16,7 @@ from clickstream_assets.enriched.seal import SealedHour, has_arrivals, is_closed
 from clickstream_assets.freshness import HOURLY
 from clickstream_assets.metadata import parquet_metadata, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_key, hour_of_key
-from resources.event_stream import Delivery
+from resources.delivery import Delivery
 from resources.lake import File, Lake, written_partition
 from resources.look_ups import EnrichmentSources
 from resources.spark import Spark

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.heal import Healed, heal, keep_failures
 from clickstream_assets.enriched.recorded import Snapshot, recorded_places
-from resources.event_stream import DeliveryProgress
+from resources.delivery import DeliveryProgress
 from resources.lake import File, Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS

@@ -12,7 +12,7 @@ from clickstream_assets.freshness import HOURLY
 from clickstream_assets.ledger.balance import Balance, first_deficits, publish_balance
 from clickstream_assets.metadata import Metadata, spark_bars, table_metadata
 from clickstream_assets.partitions import SINGLE_RUN, Partitions, hour_of_key
-from resources.event_stream import Delivery
+from resources.delivery import Delivery
 from resources.lake import Lake
 from resources.warehouse import Warehouse
 from streaming.domain.tables import EVENT_LEDGER, LEDGER_DEFICITS

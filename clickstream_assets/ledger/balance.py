@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from clickstream_assets.enriched.seal import ARRIVALS, GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
 from clickstream_assets.failed.collect import failure_prefixes, is_collected, write_failed_events
 from clickstream_assets.ledger.clicks import compare_clicks
-from resources.event_stream import DeliveryProgress
+from resources.delivery import DeliveryProgress
 from resources.lake import File, Lake, local_paths, written_partition
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.failures import CONSUMER_STAGES

@@ -12,8 +12,8 @@ import redis
 
 from streaming.domain.enrichment import CODE_VERSION, Place
 from streaming.edges.breaker import CircuitBreaker
-from streaming.edges.geo import GeoProvider, MissingPlace
-from streaming.edges.geo_provider import open_geo
+from streaming.edges.geo.places import GeoProvider, MissingPlace
+from streaming.edges.geo.provider import open_geo
 from streaming.edges.user_cache import Cached, CachedPlace, UserCache
 from streaming.settings import Settings
 

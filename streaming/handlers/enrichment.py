@@ -13,7 +13,7 @@ from typing import Any
 from pybase64 import b64decode, b64encode_as_string
 
 from streaming.domain.enrichment import PendingRow, enriched_line, look_up_columns, pending_row
-from streaming.edges.geo import MissingPlace
+from streaming.edges.geo.places import MissingPlace
 from streaming.edges.look_ups import Finder, Found, LookUps, MissingName
 from streaming.handlers.records import EventJudge, event_judge
 from streaming.settings import load_settings

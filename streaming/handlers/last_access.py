@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from streaming.domain.enrichment import Place
-from streaming.edges.geo_provider import open_geo
+from streaming.edges.geo.provider import open_geo
 from streaming.edges.look_ups import LookUps
 from streaming.edges.user_cache import LastAccess, UserCache
 from streaming.handlers.records import KinesisEvent, good_events

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING
-from streaming.edges.geo_provider import open_geo
+from streaming.edges.geo.provider import open_geo
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema, write_row_groups
 from streaming.jobs.enrichment import enrich_records

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streaming.domain.enrichment import NOWHERE, Place
-from streaming.edges.geo import GeoProvider, MissingPlace
+from streaming.edges.geo.places import GeoProvider, MissingPlace
 from streaming.edges.look_ups import Finder, Found, MissingName
 
 # No client waits for what is enriched anew.

@@ -8,7 +8,7 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resources.glue_tables import table_input
+from resources.aws.glue.tables import table_input
 from streaming.domain.tables import Table
 
 BUCKET = "test-lake"

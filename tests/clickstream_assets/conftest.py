@@ -8,7 +8,7 @@ import pytest
 from clickstream_assets.catch_up import CatchUp
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.partitions import Partitions
-from resources.event_stream import DeliveryProgress, ShardProgress
+from resources.delivery import DeliveryProgress, ShardProgress
 from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import Place

@@ -9,7 +9,7 @@ from clickstream_assets.aggregates.unload import unload
 from clickstream_assets.enriched.seal import seal
 from clickstream_assets.flattened.flatten import find_event_hours, flatten
 from clickstream_assets.ledger.balance import publish_balance
-from resources.event_stream import DeliveryProgress
+from resources.delivery import DeliveryProgress
 from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from tests.clickstream_assets.aggregates import SHOP

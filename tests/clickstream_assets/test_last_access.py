@@ -13,7 +13,7 @@ from clickstream_assets.last_access import rebuild
 from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
-from streaming.edges.geo_provider import NoGeo
+from streaming.edges.geo.provider import NoGeo
 from streaming.edges.look_ups import LookUps
 from streaming.edges.user_cache import CachedPlace, LastAccess, UserCache
 from streaming.edges.users_db import UsersDb

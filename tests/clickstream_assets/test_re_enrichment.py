@@ -16,8 +16,8 @@ from resources.look_ups import EnrichmentSources, SnapshotLookUps
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_EVENTS
-from streaming.edges.geo_ipinfo import IpinfoGeo
-from streaming.edges.geo_mmdb import MmdbGeo
+from streaming.edges.geo.ipinfo import IpinfoGeo
+from streaming.edges.geo.mmdb import MmdbGeo
 from streaming.edges.look_ups import LookUps
 from streaming.edges.users_db import UsersDb
 from streaming.settings import ROOT, load_settings

@@ -17,7 +17,7 @@ from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_EVENTS
-from streaming.edges.geo_provider import NoGeo
+from streaming.edges.geo.provider import NoGeo
 from streaming.edges.look_ups import Found, LookUps
 from streaming.edges.user_cache import CachedPlace, UserCache
 from streaming.settings import Settings

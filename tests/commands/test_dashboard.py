@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from clickstream_assets.dashboard.assets import publish
-from commands.dashboard_server import Dashboard
+from commands.pages.dashboard import Dashboard
 from resources.lake import DirectoryLake
 from resources.warehouse import DuckDBWarehouse
 from streaming.settings import load_settings

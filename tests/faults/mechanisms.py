@@ -183,7 +183,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         17,
         "test_places.py::test_17_one_bad_address_among_999_good",
-        "streaming/edges/geo_ipinfo.py",
+        "streaming/edges/geo/ipinfo.py",
         "an address that cannot be looked up is not asked for",
         "unusable_address(ip) or MissingPlace.LOOKUP_FAILED for ip in ips",
         "MissingPlace.LOOKUP_FAILED for ip in ips",
@@ -191,7 +191,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         18,
         "test_places.py::test_18_ipinfo_429_500_hangs_truncates_and_answers_html",
-        "streaming/edges/geo_ipinfo.py",
+        "streaming/edges/geo/ipinfo.py",
         "a circuit breaker leaves ipinfo alone",
         "if not wanted or self._breaker.is_open:",
         "if not wanted:",
@@ -288,7 +288,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         "ssrf_and_quota_through_user_ip",
         "test_doors.py::test_door_ssrf_and_quota_through_user_ip",
-        "streaming/edges/geo.py",
+        "streaming/edges/geo/places.py",
         "only global addresses leave the house",
         "return None if address.is_global and not address.is_multicast else MissingPlace.PRIVATE_ADDRESS",
         "return None",
@@ -296,7 +296,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         "ssrf_and_quota_through_user_ip",
         "test_doors.py::test_door_ssrf_and_quota_through_user_ip",
-        "streaming/edges/geo_ipinfo.py",
+        "streaming/edges/geo/ipinfo.py",
         "no redirect is followed",
         "redirect=False",
         "redirect=True, retries=2",
@@ -386,13 +386,13 @@ MECHANISMS: tuple[Mechanism, ...] = (
         "test_doors.py::test_door_dagster_ui_bound_to_loopback",
         "commands/platform.py",
         "the UI listens on loopback",
-        '"commands.dagster_ui", "-h", LOOPBACK,',
-        '"commands.dagster_ui", "-h", "0.0.0.0",',
+        '"commands.pages.dagster_ui", "-h", LOOPBACK,',
+        '"commands.pages.dagster_ui", "-h", "0.0.0.0",',
     ),
     Mechanism(
         "dagster_ui_bound_to_loopback",
         "test_doors.py::test_door_dagster_ui_bound_to_loopback",
-        "commands/dagster_ui.py",
+        "commands/pages/dagster_ui.py",
         "the UI answers its own pages only",
         "app.add_middleware(SameOriginOnly, own_name=own_name)",
         "pass",
@@ -400,7 +400,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         "dagster_ui_bound_to_loopback",
         "test_doors.py::test_door_dagster_ui_bound_to_loopback",
-        "commands/same_origin.py",
+        "commands/pages/same_origin.py",
         "nor a socket that another site's page opens",
         'headers.get("origin", f"//{host}")',
         'f"//{host}"',

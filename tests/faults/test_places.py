@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.platform import Platform
 from tests.landing import event_text
-from tests.streaming.edges.test_geo_ipinfo import FAILURES
+from tests.streaming.edges.geo.test_ipinfo import FAILURES
 from tests.streaming.ipinfo_stub import StubIpinfo, hang, locate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clickstream_assets.catalog import CATALOGUED
-from resources.glue_tables import table_input
+from resources.aws.glue.tables import table_input
 from tests.infra.emulator import Clients, Deployed, deploy
 from tests.infra.templates import INFRA, parse
 

@@ -6,8 +6,8 @@ import pytest
 
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.quicksight import shown_tables
-from clickstream_assets.templates import INFRA, TEMPLATES, as_text, dashboard, glue_tables
-from resources.glue_tables import table_input
+from commands.generated.templates import INFRA, TEMPLATES, as_text, dashboard, glue_tables
+from resources.aws.glue.tables import table_input
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands.ingestion_template import TEMPLATE, completed, request_model
+from commands.generated.ingestion import TEMPLATE, completed, request_model
 from streaming.domain.envelope import Envelope, open_record
 from streaming.domain.events import Event
 from streaming.domain.timestamps import format_timestamp

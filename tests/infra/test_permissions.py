@@ -62,7 +62,7 @@ class Lake:
 
 
 def test_dagster_may_do_what_it_does() -> None:
-    called = calls([*(ROOT / "resources").glob("*.py"), ROOT / "streaming" / "edges" / "secrets.py"])
+    called = calls([*(ROOT / "resources").rglob("*.py"), ROOT / "streaming" / "edges" / "secrets.py"])
     assert {"glue:UpdatePartition", "s3:AbortMultipartUpload", "redshift-data:ExecuteStatement"} <= called
     assert called | PIPES <= granted("LakePolicy", "EnginesPolicy")
 

@@ -12,8 +12,8 @@ import sqlglot
 from clickstream_assets.catalog import CATALOGUED
 from commands.environments import ensure_environment
 from commands.package import lambda_roles
-from resources.athena import in_stack
-from resources.glue_crawlers import CRAWLERS
+from resources.aws.athena import in_stack
+from resources.aws.glue.crawlers import CRAWLERS
 from streaming.domain.stack import Stack
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS
 from streaming.settings import ROOT

@@ -7,7 +7,7 @@ import pymysql
 import pytest
 
 from resources.look_ups import SnapshotLookUps
-from streaming.edges.geo_provider import NoGeo
+from streaming.edges.geo.provider import NoGeo
 from streaming.edges.look_ups import MissingName
 from streaming.edges.users_db import UsersDb
 

@@ -17,11 +17,11 @@ from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.aggregates.unload import bounds, sources_of
 from clickstream_assets.flattened.flatten import ORDER
-from commands.spark import run_spark
 from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, Source, Sources, sql_file
 from streaming.domain.tables import CUSTOMER_PRICES, ENRICHED_EVENTS, FLATTENED_EVENTS, Column, Table
 from streaming.edges.parquet import arrow_schema
+from tests.spark import run_spark
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first time Spark is installed
 

@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from resources.redshift import RedshiftData
-from resources.redshift_sql import rows_astray, unload
+from resources.aws.redshift import RedshiftData
+from resources.aws.redshift_sql import rows_astray, unload
 from resources.warehouse import DuckDBWarehouse, Source, sql_file
 from streaming.domain.tables import FLATTENED_EVENTS
 from streaming.edges.parquet import arrow_schema, parquet_bytes

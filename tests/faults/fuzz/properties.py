@@ -16,7 +16,7 @@ from streaming.domain.events import Event
 from streaming.domain.failures import FailureType, Fault
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS
 from streaming.domain.validation import _canonical
-from streaming.edges.geo import unusable_address
+from streaming.edges.geo.places import unusable_address
 from streaming.edges.ingestion_api import load_contract
 from streaming.edges.look_ups import Found, MissingName
 from streaming.edges.parquet import arrow_schema, convert, parquet_bytes

@@ -7,8 +7,8 @@ import pytest
 import redis
 
 from streaming.domain.enrichment import Place
-from streaming.edges.geo import MissingPlace
-from streaming.edges.geo_ipinfo import IpinfoGeo
+from streaming.edges.geo.ipinfo import IpinfoGeo
+from streaming.edges.geo.places import MissingPlace
 from streaming.edges.look_ups import Found, LookUps, MissingName
 from streaming.edges.user_cache import UserCache
 from tests.streaming.conftest import RIVERSIDE as ADDRESS

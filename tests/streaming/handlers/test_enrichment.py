@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streaming.domain.tables import ENRICHED_LANDING
-from streaming.edges.geo_mmdb import MmdbGeo
+from streaming.edges.geo.mmdb import MmdbGeo
 from streaming.edges.look_ups import LookUps
 from streaming.edges.user_cache import UserCache
 from streaming.handlers import data_update, enrichment

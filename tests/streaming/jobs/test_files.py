@@ -9,8 +9,8 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from resources.aws.s3.slices import raw_reader, slice_lines
 from resources.look_ups import EnrichmentSources
-from resources.s3_slices import raw_reader, slice_lines
 from resources.spark import lake_file
 from streaming.domain.envelope import stamp
 from streaming.domain.layout import hour_of

@@ -1,0 +1,1 @@
+"""The servers of pages that `./run up` starts, and who may ask them."""

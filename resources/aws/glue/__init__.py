@@ -1,0 +1,1 @@
+"""The Glue Data Catalog, its crawlers, and Spark's jobs."""

@@ -1,0 +1,1 @@
+"""The lake in a bucket: landing as Firehose writes it, tables as publishing does."""
