@@ -8,6 +8,7 @@ import dagster as dg
 from clickstream_assets import pending
 from resources.delivery import Delivery
 from resources.lake import Lake
+from streaming.runtime.health.ledger import SETTLED_WITHIN
 
 # Delivery flushes within minutes, and open hours are balanced and flattened every five; nights are quiet.
 LANDING = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=1))
@@ -15,12 +16,10 @@ HOURLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_win
 DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=12))
 USER_NAMES = dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=30))
 
-SETTLED_WITHIN = timedelta(hours=2)
-
 
 @dg.asset_check(asset="event_ledger")
 def latest_hours_are_present(lake: dg.ResourceParam[Lake], delivery: dg.ResourceParam[Delivery]) -> dg.AssetCheckResult:
-    """Every hour that delivery was done with two hours ago is sealed and balanced.
+    """Every hour that began two hours ago, and that delivery is done with, is sealed and balanced.
 
     A freshness policy looks at the latest materialisation alone, which may be a backfill of long ago.
     """
@@ -33,5 +32,5 @@ def latest_hours_are_present(lake: dg.ResourceParam[Lake], delivery: dg.Resource
 
 
 def overdue(stale: Sequence[datetime], now: datetime) -> list[datetime]:
-    """Those closed hours that should have been settled by now."""
+    """Those closed hours that should have been settled by now: they began so long ago."""
     return [hour for hour in stale if hour + SETTLED_WITHIN < now]

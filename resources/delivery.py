@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import dagster as dg
 
 from resources.lake import File
-from streaming.edges.event_stream import DELIVERY, EVENTS, SHARD_END, Checkpoint
+from streaming.edges.event_stream import DELIVERY, EVENTS, SHARD_END, Checkpoint, caught_up
 from streaming.edges.shard_leases import LeasedStream
 from streaming.edges.streams import open_event_stream
 from streaming.settings import load_settings
@@ -40,9 +40,7 @@ class ShardProgress(NamedTuple):
     @property
     def caught_up_to(self) -> datetime | None:
         """The least of the shards; None while one of them was never delivered."""
-        moments = [checkpoint.caught_up_to for checkpoint in self.checkpoints.values()]
-        known = [moment for moment in moments if moment is not None]
-        return min(known) if known and len(known) == len(moments) else None
+        return caught_up(self.checkpoints.values())
 
     def has_passed(self, file: File) -> bool:
         """Whether the flush that wrote a landing file is whole.

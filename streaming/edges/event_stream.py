@@ -11,7 +11,7 @@ caught up to SHARD_END.
     LeaseLost           another worker owns the shard; stop working on it
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -68,6 +68,13 @@ class Checkpoint(NamedTuple):
 
     sequence_number: str | None
     caught_up_to: datetime | None
+
+
+def caught_up(checkpoints: Iterable[Checkpoint]) -> datetime | None:
+    """How far a consumer is in a whole stream: the least of its shards; None while one was never read, or is none."""
+    moments = [checkpoint.caught_up_to for checkpoint in checkpoints]
+    known = [moment for moment in moments if moment is not None]
+    return min(known) if known and len(known) == len(moments) else None
 
 
 class Backlog(NamedTuple):

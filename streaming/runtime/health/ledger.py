@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 STATES = ("open", "balanced", "red")
 RECENT_HOURS = 3
+# Since an hour began.
 SETTLED_WITHIN = timedelta(hours=2)
 _MOST_RAW_HOURS = 168
 _HOUR_FOLDERS = 4  # year=, month=, day=, hour=

@@ -12,7 +12,7 @@ import urllib3
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from streaming.edges.event_stream import DELIVERY, EVENTS, HIGH_INTENT, StreamUnavailable
+from streaming.edges.event_stream import DELIVERY, EVENTS, HIGH_INTENT, StreamUnavailable, caught_up
 from streaming.edges.shard_leases import LeasedStream
 from streaming.edges.streams import open_event_stream
 from streaming.runtime.health.ledger import LedgerHealth, ledger_health, share
@@ -160,16 +160,14 @@ def _stream(settings: Settings, at: datetime) -> StreamHealth | None:
             streams = {EVENTS: events, HIGH_INTENT: views}
             intake = {name: stream.intake(RATE_SECONDS) for name, stream in streams.items()}
             backlog = [row for name, consumer in CONSUMERS for row in _backlog(streams[name], consumer)]
-            moments = [checkpoint.caught_up_to for checkpoint in events.checkpoints().values()]
+            caught_up_to = caught_up(events.checkpoints().values())
     except StreamUnavailable:
         return None
     records = {name: {shard: taken.records for shard, taken in shards.items()} for name, shards in intake.items()}
     taken_lately = [taken.recent_records for taken in intake[EVENTS].values()]
     rate = sum(taken_lately) / RATE_SECONDS if taken_lately else None
-    known = [moment for moment in moments if moment is not None]
-    caught_up_to = min(known) if len(known) == len(moments) else None
     waiting = [row.oldest_age_seconds for row in backlog if (row.stream, row.consumer) == (EVENTS, DELIVERY)]
-    age = max(0.0, (at - caught_up_to).total_seconds()) if caught_up_to else max(waiting)
+    age = max(0.0, (at - caught_up_to).total_seconds()) if caught_up_to else max(waiting, default=0.0)
     return StreamHealth(records, rate, caught_up_to, age, backlog)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streaming.edges.event_stream import MAX_PUT_RECORDS, EventStream, StreamRecord
+from streaming.edges.event_stream import MAX_PUT_RECORDS, Checkpoint, EventStream, StreamRecord, caught_up
 from streaming.edges.kinesis_stream import KinesisEventStream
 from streaming.edges.redis_stream import RedisEventStream
 
@@ -141,3 +141,17 @@ def test_an_empty_read_ends_when_nothing_comes(stream):
     [shard, *_] = stream.list_shards()
 
     assert stream.get_records(shard, None, 10, 0.05).records == []
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [((2, 1, 3), 1), ((2, None), None), ((None,), None), ((), None)],
+    ids=["the least", "one was never read", "none was read", "no shard"],
+)
+def test_a_consumer_is_as_far_as_in_the_shard_where_it_is_least(
+    moments: tuple[int | None, ...], expected: int | None
+) -> None:
+    def at(hour: int | None) -> datetime | None:
+        return None if hour is None else datetime(2026, 11, 20, hour, tzinfo=UTC)
+
+    assert caught_up(Checkpoint(None, at(hour)) for hour in moments) == at(expected)
