@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-import pyarrow.parquet as pq
 
 from clickstream_assets import pending
 from clickstream_assets.aggregates.registry import AGGREGATES
@@ -19,11 +17,12 @@ from clickstream_assets.dead_runs import fail_dead
 from clickstream_assets.definitions import build_definitions, opened_edges
 from clickstream_assets.ingestion.arrivals import arrival_events, arrivals, unreported
 from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
+from clickstream_assets.ledger.balance import read_ledger
 from clickstream_assets.partitions import Partitions, hour_key, hour_ranges, range_of_tags
 from clickstream_assets.requests import aggregate_requests, flatten_requests, range_requests
 from resources.catalog import DuckDBCatalog
 from resources.delivery import DeliveryProgress
-from resources.lake import Lake, local_paths, written_partition
+from resources.lake import Lake
 from streaming.domain.tables import EVENT_LEDGER
 from streaming.settings import Settings
 
@@ -83,45 +82,32 @@ class CatchUp:
         return [hour for hour in hours if self._hours.has_partition_key(hour_key(hour))]
 
 
-def summary(catalog: Path) -> dict[str, Any]:
-    """What the tables hold: `raw`, `enriched`, `failed`, `flattened`, `aggregates` (rows by name); and `balanced`,
-    whether no record is missing or unknown in any ledger."""
-    with duckdb.connect(catalog, read_only=True) as connection:
-        raw, enriched, failed, unexplained = connection.sql(
-            "SELECT COALESCE(SUM(raw_records), 0)::BIGINT, COALESCE(SUM(enriched_records), 0)::BIGINT, "
-            "COALESCE(SUM(failed_records), 0)::BIGINT, COALESCE(SUM(missing_records + unknown_records), 0)::BIGINT "
-            "FROM event_ledger"
-        ).fetchall()[0]
-        rows = {
-            table: connection.table(table).count("*").fetchall()[0][0]
-            for table in ("flattened_events", *(aggregate.name for aggregate in AGGREGATES))
-        }
+def accounted(lake: Lake) -> dict[str, Any]:
+    """The ledger, summed: records `raw`, `enriched`, `failed`; and `balanced`, whether none is missing or unknown."""
+    lake = lake.snapshot()
+    hours = read_ledger(lake.hours(EVENT_LEDGER), lake)
     return {
-        "raw": raw,
-        "enriched": enriched,
-        "failed": failed,
-        "flattened": rows.pop("flattened_events"),
-        "aggregates": rows,
-        "balanced": unexplained == 0,
+        "raw": sum(hour.raw_records for hour in hours),
+        "enriched": sum(hour.enriched_records for hour in hours),
+        "failed": sum(hour.failed_records for hour in hours),
+        "balanced": not any(hour.missing_records or hour.unknown_records for hour in hours),
     }
 
 
-def accounted(lake: Lake) -> dict[str, Any]:
-    """What of the `summary` the ledger alone tells: counting the rows of all tables would fetch the whole lake."""
-    counted = ("raw_records", "enriched_records", "failed_records")
-    off = ("missing_records", "unknown_records")
-    total: Counter[str] = Counter()
-    for file in local_paths([written_partition(lake, EVENT_LEDGER, hour) for hour in lake.hours(EVENT_LEDGER)]):
-        (row,) = pq.read_table(file, columns=[*counted, *off]).to_pylist()
-        total.update(row)
-    records = {name.removesuffix("_records"): total[name] for name in counted}
-    return records | {"balanced": not any(total[name] for name in off)}
+def row_counts(catalog: Path) -> dict[str, Any]:
+    """The rows of tables that are made from events: `flattened`, and `aggregates` by name."""
+    with duckdb.connect(catalog, read_only=True) as connection:
+
+        def rows(table: str) -> int:
+            return int(connection.table(table).count("*").fetchall()[0][0])
+
+        aggregates = {aggregate.name: rows(aggregate.name) for aggregate in AGGREGATES}
+        return {"flattened": rows("flattened_events"), "aggregates": aggregates}
 
 
 def catch_up(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    """Materialise everything that is pending, in the instance of DAGSTER_HOME; the `summary` of the tables then.
-
-    A red ledger is told by the summary, and each run as it begins by `say`.
+    """Materialise everything that is pending, in the instance of DAGSTER_HOME; what is `accounted` for then, and the
+    `row_counts` where the catalog is a file. A red ledger is told by the answer, and each run as it begins by `say`.
 
     Raises:
         RunsFailedError: runs failed for another reason.
@@ -130,8 +116,9 @@ def catch_up(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     with _instance() as instance, opened_edges(settings, "lake", "delivery", "catalog_database") as edges:
         catching_up = CatchUp(definitions, Partitions.since(settings.start), instance, say)
         catching_up.run(edges.lake, edges.delivery.progress())
-        in_file = isinstance(edges.catalog_database, DuckDBCatalog)
-        tables = summary(edges.catalog_database.file) if in_file else accounted(edges.lake)
+        tables = accounted(edges.lake)
+        if isinstance(edges.catalog_database, DuckDBCatalog):  # elsewhere counting would fetch the whole lake
+            tables |= row_counts(edges.catalog_database.file)
     if catching_up.failed_runs and tables["balanced"]:
         raise RunsFailedError(f"these runs failed: {', '.join(catching_up.failed_runs)}")
     return tables

@@ -15,8 +15,8 @@ from commands.platform import dagster_environment, running_settings
 def materialize() -> None:
     """Materialize, now, everything that has arrived and is not up to date; the runs show in the Dagster UI.
 
-    The last line is a JSON object of what the tables hold: `raw`, `enriched`, `failed`, `flattened`, `aggregates`
-    (rows by name) and `balanced`, which is false where a record is not accounted for.
+    The last line is a JSON object: records `raw`, `enriched` and `failed`, and `balanced`, which is false where one is
+    not accounted for; and rows, `flattened` and `aggregates` by name, but on AWS, where counting would fetch them.
     """
     settings = running_settings()
     install_engines(settings, say)

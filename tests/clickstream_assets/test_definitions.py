@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from clickstream_assets.catalog import CATALOGUED
-from clickstream_assets.catch_up import CatchUp, summary
+from clickstream_assets.catch_up import CatchUp, accounted, row_counts
 from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD, FLATTEN, REFRESH_CATALOG, REPORT, SETTLE
 from clickstream_assets.partitions import hour_key, range_tags
 from resources.lake import DirectoryLake, partition_file
@@ -45,7 +45,7 @@ def test_catching_up_brings_every_table_up_to_date_in_a_run_for_each_layer(
 
     catch_up.run(lake, caught_up(LONG_AFTER))
 
-    tables = summary(platform.home / "catalog.duckdb")
+    tables = accounted(lake) | row_counts(platform.home / "catalog.duckdb")
     assert tables.pop("aggregates").items() >= {"events_by_type": 1, "events_by_hour": 11, "hourly_funnel": 0}.items()
     assert tables == {
         "raw": 41,
@@ -85,13 +85,13 @@ def test_an_open_hour_is_flattened_for_the_time_being(
     delivered.moment = NOW + timedelta(minutes=1)
     land(lake, [delivery(NOW, "a", NOW)], "one")
     catch_up.run(lake, caught_up(delivered.moment))
-    assert summary(platform.home / "catalog.duckdb")["flattened"] == 1
+    assert row_counts(platform.home / "catalog.duckdb")["flattened"] == 1
 
     land(lake, [delivery(NOW, "b", NOW)], "two")
     delivered.moment = LONG_AFTER
     catch_up.run(lake, caught_up(LONG_AFTER))
 
-    assert summary(platform.home / "catalog.duckdb")["flattened"] == 2
+    assert row_counts(platform.home / "catalog.duckdb")["flattened"] == 2
     assert lake.partition(ENRICHED_EVENTS, HOUR)
     assert not catch_up.failed_runs
 
@@ -117,7 +117,7 @@ def test_a_red_ledger_fails_its_check_and_blocks_what_is_downstream(
         if check.event and check.event.dagster_event
     }
     assert verdicts == {hour_key(HOUR): "FAILED", hour_key(HOUR + timedelta(hours=1)): "SUCCEEDED"}
-    assert summary(platform.home / "catalog.duckdb")["balanced"] is False
+    assert accounted(lake)["balanced"] is False
 
 
 def test_a_backfill_enriches_a_range_of_hours_anew_in_one_run(

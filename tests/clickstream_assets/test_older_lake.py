@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickstream_assets.catch_up import CatchUp, summary
+from clickstream_assets.catch_up import CatchUp, accounted, row_counts
 from clickstream_assets.ledger.balance import read_balances
 from resources.lake import DirectoryLake, partition_file
 from streaming.domain.layout import hour_of
@@ -59,7 +59,7 @@ def test_a_ledger_of_an_earlier_release_is_read_and_written_anew(
     catch_up.run(lake, caught_up(LONG_AFTER))
 
     assert not catch_up.failed_runs
-    assert summary(platform.home / "catalog.duckdb") | {"aggregates": {}} == {
+    assert accounted(lake) | row_counts(platform.home / "catalog.duckdb") | {"aggregates": {}} == {
         "raw": 8, "enriched": 7, "failed": 1, "flattened": 7, "aggregates": {}, "balanced": True,
     }  # fmt: skip
     (balance,) = read_balances([ledger])
