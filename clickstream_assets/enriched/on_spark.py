@@ -68,14 +68,15 @@ def _hour(
     shared: str,
     publishing: ExitStack,
 ) -> EnrichedHour:
-    landed = landed_files(hour, lake)
+    now = lake.snapshot()
+    landed = landed_files(hour, now)
     staged = publishing.enter_context(lake.publishing(ENRICHED_EVENTS, hour, landed.as_of))
     recorded = recorded_places(look_ups, hour, lake, warehouse)
     if recorded is not None:
         write_table(recorded, f"{shared}/{key}-recorded.parquet")
     return EnrichedHour(
         target(staged, key, landed.says(from_raw=True)),
-        [lake_file(file) for file in lake.list_hour(RAW_EVENTS.prefix, hour)],
+        [lake_file(file) for file in now.list_hour(RAW_EVENTS.prefix, hour)],
         [lake_file(file) for file in landed.files],
         f"{shared}/{key}",
         None if recorded is None else f"{shared}/{key}-recorded.parquet",

@@ -73,7 +73,7 @@ def seal_hour(
 
 def seal(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
     """Seal an hour from its landing files; returns its rows."""
-    landed = landed_files(hour, lake)
+    landed = landed_files(hour, lake.snapshot())
     return _publish(hour, lake, warehouse, landed, landed.files, from_raw=False)
 
 
@@ -83,8 +83,8 @@ def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: Snap
     Places of a provider that may answer otherwise tomorrow stay as they were recorded, unless it failed then.
     A record that is in landing alone stays as it is, so that the ledger goes on telling of it.
     """
-    landed = landed_files(hour, lake)
-    raw = lake.list_hour(RAW_EVENTS.prefix, hour)
+    now = lake.snapshot()
+    landed, raw = landed_files(hour, now), now.list_hour(RAW_EVENTS.prefix, hour)
     recorded = recorded_places(look_ups, hour, lake, warehouse)
     finder = look_ups if recorded is None else RecordedLookUps(recorded, look_ups)
     with lake.scratch() as scratch:
@@ -139,10 +139,10 @@ class Landed(NamedTuple):
         return {LANDING_FILES: json.dumps([file.name for file in self.files]), FROM_RAW: json.dumps(from_raw)}
 
 
-def landed_files(hour: datetime, lake: Lake) -> Landed:
-    """What has landed of an hour, as it is now."""
-    as_of = arrivals_changed_at(hour, lake)  # before the listing: what comes in between shows as newer
-    return Landed(as_of, lake.list_hour(ENRICHED_LANDING.prefix, hour))
+def landed_files(hour: datetime, now: Lake) -> Landed:
+    """What has landed of an hour; `now` is a snapshot, lest the hour be dated by a file that it is sealed without."""
+    as_of = arrivals_changed_at(hour, now)  # before the listing: what comes in between shows as newer
+    return Landed(as_of, now.list_hour(ENRICHED_LANDING.prefix, hour))
 
 
 def _publish(

@@ -21,7 +21,7 @@ import dagster as dg
 from resources.aws.glue.partitions import GluePartitions, Published
 from resources.aws.s3.bucket import Bucket, Listed
 from resources.aws.s3.landing import Landing, begun_at, is_of_one_hour
-from resources.aws.s3.listing import Listing, Object
+from resources.aws.s3.listing import Listing, Object, is_file
 from resources.aws.s3.slices import is_within, raw_reader, read_error, slice_lines, slice_parquet
 from resources.lake import DirectoryLake, Key, Staged, Swept, local_paths, partition_file, partition_folder, sweep
 from resources.local_copies import LocalCopies, RemoteFile
@@ -193,7 +193,7 @@ class S3Lake:
 
     def _written(self, attempt: str) -> str:
         """The file that an engine wrote to the folder of an attempt."""
-        keys = [each.key for each in self._bucket.objects(attempt) if each.size and not _is_mark(each.key)]
+        keys = [each.key for each in self._bucket.objects(attempt) if each.size and is_file(each.key)]
         if len(keys) != 1:
             raise FileNotFoundError(f"a partition is one file; {self._address(attempt)} has {len(keys)}")
         return keys[0]
@@ -248,8 +248,3 @@ def _cut(prefix: str, found: Object, source: Path, hour: datetime, target: Path)
 
 def _partition_of(location: str) -> str:
     return location.rstrip("/").rpartition("/")[0] + "/"
-
-
-def _is_mark(key: str) -> bool:
-    """Whether an engine's file has no rows: readers pass by names that begin so."""
-    return key.rpartition("/")[2][:1] in ("", "_", ".")

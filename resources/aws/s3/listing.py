@@ -3,12 +3,17 @@
 Whoever asks asks often, and listing costs money. So days before yesterday, to which little comes, are remembered on
 disk for an hour, and so is what their objects come to, for years of them have millions; what this platform writes to
 them itself is seen at once.
+
+Whatever is remembered was looked for after what was remembered before it. So nobody who has seen an object, or has
+written one, is shown an earlier state of its day.
 """
 
+import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -46,7 +51,7 @@ class Arrived(NamedTuple):
 
 
 class Memory(NamedTuple, Generic[Answer]):
-    """What is remembered, and since when, in nanoseconds since 1970."""
+    """What is remembered, and since when it was looked for, in nanoseconds since 1970."""
 
     what: Answer
     at: int
@@ -86,16 +91,13 @@ class Listing:
         # Of this very listing: were it of a later one, an hour would be dated by objects that its reader does not see.
         if known is None or known.at != _dated(self._file(prefix, day.isoformat())):
             listed = self._listed(prefix, day)
-            known = _remember(file, list(summarise(_by_hour(listed.what)).values()), listed.at)
+            known = Memory(list(summarise(_by_hour(listed.what)).values()), listed.at)
+            _write(file, msgspec.json.encode(known.what), known.at)
         return {each.hour: each for each in known.what}
 
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=f"{prefix}/", Delimiter="/"
-        )
-        found = (each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ()))
-        return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
+        return self._list_folders(prefix)
 
     def at_once(self) -> "Listing":
         """The same, to be asked about one moment."""
@@ -106,32 +108,59 @@ class Listing:
         hour = parse_hour(key)
         if hour is not None:
             prefix = key.partition("/year=")[0]
-            for name in (f"{hour.date()}.arrived", hour.date().isoformat(), "days"):
-                self._file(prefix, name).unlink(missing_ok=True)
+            with self._alone():
+                for name in (hour.date().isoformat(), "days"):
+                    _write(self._file(prefix, name), b"", time.time_ns())
 
     def _listed(self, prefix: str, day: date) -> Memory[list[Object]]:
         """The objects of a settled day."""
         file = self._file(prefix, day.isoformat())
-        return _remembered(file, list[Object]) or _remember(file, self._list(_day_folder(prefix, day)), time.time_ns())
+        return self._known(file, list[Object], lambda: self._list(_day_folder(prefix, day)))
 
     def _days(self, prefix: str) -> list[date]:
         """The days with objects, and the last two, which may get some."""
-        file = self._file(prefix, "days")
-        known = _remembered(file, list[date])
-        if known is None:
-            years = [f"{prefix}/{year}" for year in self.folders(prefix) if year.startswith("year=")]
-            months = [f"{year}/{month}" for year in years for month in self.folders(year)]
-            with ThreadPoolExecutor(_LISTED_AT_ONCE) as threads:
-                in_months = threads.map(self.folders, months)
-            found = (f"{month}/{day}" for month, names in zip(months, in_months, strict=True) for day in names)
-            days = [hour.date() for each in found if (hour := parse_hour(f"{each}/hour=00"))]
-            known = _remember(file, days, time.time_ns())
+        known = self._known(self._file(prefix, "days"), list[date], lambda: self._find_days(prefix))
         today = datetime.now(UTC).date()
         return sorted({*known.what, today - _DAY, today})
 
+    def _find_days(self, prefix: str) -> list[date]:
+        years = [f"{prefix}/{year}" for year in self._list_folders(prefix) if year.startswith("year=")]
+        months = [f"{year}/{month}" for year in years for month in self._list_folders(year)]
+        with ThreadPoolExecutor(_LISTED_AT_ONCE) as threads:
+            in_months = threads.map(self._list_folders, months)
+        found = (f"{month}/{day}" for month, names in zip(months, in_months, strict=True) for day in names)
+        return [hour.date() for each in found if (hour := parse_hour(f"{each}/hour=00"))]
+
+    def _known(self, file: Path, type_: type[Answer], find: Callable[[], Answer]) -> Memory[Answer]:
+        """What is remembered, or else found now; again, where others remembered or forgot while it was looked for."""
+        while True:
+            before, begun = _dated(file), time.time_ns()
+            if known := _remembered(file, type_):
+                return known
+            found = find()
+            with self._alone():
+                if _dated(file) == before:
+                    _write(file, msgspec.json.encode(found), begun)
+                    return Memory(found, begun)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other process or thread remembers or forgets."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _list(self, folder: str) -> list[Object]:
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{folder}/")
-        return [_object(each) for page in pages for each in page.get("Contents", ()) if _is_file(each["Key"])]
+        return [_object(each) for page in pages for each in page.get("Contents", ()) if is_file(each["Key"])]
+
+    def _list_folders(self, prefix: str) -> list[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=f"{prefix}/", Delimiter="/"
+        )
+        found = (each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ()))
+        return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
 
     def _file(self, prefix: str, name: str) -> Path:
         return self._folder / prefix / f"{name}.json"
@@ -173,7 +202,8 @@ def _is_settled(day: date) -> bool:
     return day < datetime.now(UTC).date() - _DAY
 
 
-def _is_file(key: str) -> bool:
+def is_file(key: str) -> bool:
+    """Whether an object has rows: readers, of whichever engine, pass by names that begin with a dot or underscore."""
     return key.rpartition("/")[2][:1] not in ("", ".", "_")
 
 
@@ -200,14 +230,17 @@ def _remembered(file: Path, type_: type[Answer]) -> Memory[Answer] | None:
         return None
 
 
-def _remember(file: Path, what: Answer, at: int) -> Memory[Answer]:
-    """Keep something for others and for later; what follows from something else is dated like that."""
+def _write(file: Path, data: bytes, at: int) -> None:
+    """Keep something for others and for later; what is empty tells them that it is to be looked for anew.
+
+    Args:
+        at: what to date it by.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
-    draft.write_bytes(msgspec.json.encode(what))
+    draft.write_bytes(data)
     os.utime(draft, ns=(at, at))
     draft.replace(file)
-    return Memory(what, at)
 
 
 def _dated(file: Path) -> int:

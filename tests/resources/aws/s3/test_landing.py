@@ -3,10 +3,12 @@
 import gzip
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pyarrow as pa
@@ -14,21 +16,24 @@ import pyarrow.parquet as pq
 import pybase64
 import pytest
 
+from clickstream_assets.enriched.seal import seal
 from clickstream_assets.failed.errors import collect_failures
+from clickstream_assets.ledger.balance import is_unsealed
 from resources.aws.s3 import listing as s3_listing
-from resources.aws.s3.lake import S3Lake
+from resources.aws.s3.lake import S3Lake, open_s3_lake
 from resources.aws.s3.landing import begun_at
 from resources.aws.s3.listing import Object
 from resources.lake import File
 from resources.warehouse import DuckDBWarehouse, Source
 from streaming.domain.envelope import stamp
 from streaming.domain.layout import hour_of
-from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
+from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
 from streaming.domain.timestamps import format_timestamp
 from streaming.edges.parquet import arrow_schema, parquet_bytes
 from streaming.jobs.raw import raw_records
+from tests.aws_proxy import Answer, AwsProxy, Faults, Forward, Request
 from tests.landing import event_text
-from tests.s3_lakes import deliver, firehose_name, make_s3_lake
+from tests.s3_lakes import BUCKET, STACK, deliver, firehose_name, make_s3_lake
 
 ELEVEN = datetime(2026, 11, 20, 11, tzinfo=UTC)
 HOURS = [ELEVEN + timedelta(hours=step) for step in (-2, -1, 0, 1, 2)]
@@ -273,6 +278,95 @@ def test_a_listing_of_days_gone_by_is_remembered_and_what_is_published_shows(lak
     (memory,) = (tmp_path / "lake" / "listings" / "raw").glob("2026-11-20.json")
     memory.write_bytes(msgspec.json.encode("what another release wrote"))
     assert len(lake.list_hour("raw", ELEVEN)) == 2
+
+
+@contextmanager
+def other_process(
+    aws: str, folder: Path, listed: str, meanwhile: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[S3Lake]:
+    """The lake as another process of this machine has it; S3 answers its first listing of a folder, something happens,
+    and then it has the answer."""
+
+    def fault(request: Request, forward: Forward) -> Answer:
+        answer = forward(request)
+        meanwhile()
+        return answer
+
+    def concerns(request: Request) -> bool:
+        return "list-type" in request.path and f"prefix={quote(listed, safe='')}" in request.path
+
+    with AwsProxy(aws, Faults(fault, 1, concerns)) as proxy, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        yield open_s3_lake(BUCKET, STACK.database, folder, 1 << 30)
+
+
+def healed(day: int) -> str:
+    return f"enriched_landing/year=2026/month=11/day={day}/hour=11/heal-{1:032x}.parquet"
+
+
+def test_what_is_published_while_another_process_lists_its_day_shows_at_once(
+    lake: S3Lake, aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver("enriched_landing", at(11, 20), at(11, 25), rows([at(11, 20)]), ending=".parquet")
+    listed = "enriched_landing/year=2026/month=11/day=20/"
+
+    def heal() -> None:
+        lake.publish(healed(20), rows([at(11, 21)]))
+
+    with other_process(aws, tmp_path / "lake", listed, heal, monkeypatch) as other:
+        assert len(other.list_hour("enriched_landing", ELEVEN)) == 2
+    assert len(lake.list_hour("enriched_landing", ELEVEN)) == 2
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_day_that_begins_while_another_process_looks_for_days_shows_at_once(
+    lake: S3Lake, aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    deliver("enriched_landing", at(11, 20), at(11, 25), rows([at(11, 20)]), ending=".parquet")
+    listed = "enriched_landing/year=2026/month=11/"
+    days = [ELEVEN - timedelta(days=1), ELEVEN]
+
+    def heal() -> None:
+        lake.publish(healed(19), rows([at(11, 21)]))
+
+    with other_process(aws, tmp_path / "lake", listed, heal, monkeypatch) as other:
+        assert (other.snapshot() if at_once else other).landed_hours("enriched_landing") == days
+    assert lake.landed_hours("enriched_landing") == days
+
+
+def test_who_has_seen_a_file_goes_on_seeing_it_whoever_lists_more_slowly(
+    lake: S3Lake, aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an hour would be dated by a file that it is sealed without, and never be sealed again."""
+    deliver("enriched_landing", at(11, 20), at(11, 25), rows([at(11, 20)]), ending=".parquet")
+    listed = "enriched_landing/year=2026/month=11/day=20/"
+    dates = []
+
+    def come_and_be_seen() -> None:
+        deliver("enriched_landing", at(11, 30), at(11, 35), rows([at(11, 30)]), number=2, ending=".parquet")
+        dates.append(lake.changed_at(["enriched_landing"], ELEVEN))
+
+    with other_process(aws, tmp_path / "lake", listed, come_and_be_seen, monkeypatch) as other:
+        for each in (other, lake):
+            assert len(each.list_hour("enriched_landing", ELEVEN)) == 2
+            assert [each.changed_at(["enriched_landing"], ELEVEN)] == dates
+
+
+def test_an_hour_is_sealed_from_the_files_that_it_is_dated_by(
+    lake: S3Lake, aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    deliver("enriched_landing", now, now, rows([now]), ending=".parquet")
+    hour, listed = hour_of(now), f"enriched_landing/{now:year=%Y/month=%m/day=%d}/"
+    date = lake.changed_at(["raw", "enriched_landing"], hour)
+
+    def come() -> None:
+        deliver("enriched_landing", now, now, rows([now + timedelta(milliseconds=1)]), number=2, ending=".parquet")
+
+    with other_process(aws, tmp_path / "lake", listed, come, monkeypatch) as other:
+        sealed = seal(hour, other, DuckDBWarehouse(300_000_000, tmp_path / "duckdb"))
+    assert (sealed, lake.as_of(ENRICHED_EVENTS, hour)) == (1, date)
+    assert is_unsealed(hour, lake)
 
 
 def test_what_came_today_shows_at_once(lake: S3Lake) -> None:
