@@ -20,6 +20,7 @@ from clickstream_assets.aggregates.unload import unload
 from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, quoted
 from streaming.domain.tables import CUSTOMER_PRICES, FLATTENED_EVENTS
+from streaming.edges.lake import replaced
 from streaming.settings import load_settings
 
 OURS, PANDAS = "assets", "pandas"
@@ -68,12 +69,12 @@ def generate(root: Path, events: int) -> None:
         connection.execute("SET enable_progress_bar = false")  # it would go to stdout
         for number in range(HOURS):
             hour, first = DAY + timedelta(hours=number), number * an_hour
-            with lake.replacing(partition_file(FLATTENED_EVENTS, hour)) as file:
+            with replaced(lake.path(partition_file(FLATTENED_EVENTS, hour))) as file:
                 connection.execute(
                     f"COPY ({_EVENTS}) TO {quoted(str(file))} (FORMAT parquet, COMPRESSION zstd)",
                     [hour.replace(tzinfo=None), users, first, first + an_hour],
                 )
-        with lake.replacing(PRICES) as file:
+        with replaced(lake.path(PRICES)) as file:
             connection.execute(f"COPY ({_PRICES}) TO {quoted(str(file))}", [users // 2])
 
 

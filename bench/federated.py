@@ -25,6 +25,7 @@ from resources.federation import DuckDBFederation
 from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, quoted
 from streaming.domain.tables import DETAIL_COLUMNS, FLATTENED_EVENTS, LATEST_SEARCH_BY_USER
+from streaming.edges.lake import replaced
 from streaming.edges.user_cache import LastAccess, UserCache
 from streaming.edges.users_db import UsersDb, migrate
 from streaming.runtime.servers import LOOPBACK, free_port, mariadb_service, redis_service
@@ -122,7 +123,7 @@ def generate(lake: DirectoryLake, first: int, events: int) -> None:
         connection.execute("SET enable_progress_bar = false")  # it would go to stdout
         for start in range(first, events, HOUR_EVENTS):
             hour = FIRST_HOUR + start // HOUR_EVENTS * HOUR
-            with lake.replacing(partition_file(FLATTENED_EVENTS, hour)) as file:
+            with replaced(lake.path(partition_file(FLATTENED_EVENTS, hour))) as file:
                 connection.execute(
                     f"COPY (SELECT {_FLATTENED} FROM ({EVENTS}) e ORDER BY event_timestamp, click_id) "  # noqa: S608
                     f"TO {quoted(str(file))} (FORMAT parquet, COMPRESSION zstd)",

@@ -24,6 +24,7 @@ from clickstream_assets.flattened.flatten import EventHour, flatten
 from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, Source, quoted
 from streaming.domain.tables import ENRICHED_EVENTS, FLATTENED_EVENTS
+from streaming.edges.lake import replaced
 from streaming.settings import load_settings
 
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -99,7 +100,7 @@ def generate(lake: DirectoryLake, events: int) -> None:
                 start = (source - DAY) // timedelta(hours=1) * (events // 24)
                 end = start + events // 24 if source in HOURS else start
                 parameters += [_naive(source), start, end, _naive(hour), _naive(hour + timedelta(hours=1))]
-            with lake.replacing(partition_file(ENRICHED_EVENTS, hour)) as file:
+            with replaced(lake.path(partition_file(ENRICHED_EVENTS, hour))) as file:
                 connection.execute(
                     f"COPY ({union} ORDER BY arrival_timestamp, record_id) TO {quoted(str(file))} "
                     f"(FORMAT parquet, COMPRESSION zstd, {says})",
@@ -117,7 +118,7 @@ def flatten_without_deduplication(lake: DirectoryLake, warehouse: DuckDBWarehous
     files = [file for arrival in (hour, hour + timedelta(hours=1)) for file in enriched_files(arrival, lake)]
     sources = {"enriched_events": Source(ENRICHED_EVENTS, files)}
     start = _naive(hour)
-    with lake.replacing(partition_file(FLATTENED_EVENTS, hour)) as file:
+    with replaced(lake.path(partition_file(FLATTENED_EVENTS, hour))) as file:
         return warehouse.save(_WITHOUT_DEDUPLICATION, [start, start + timedelta(hours=1)], sources, file, {})
 
 

@@ -5,7 +5,6 @@ queried, so new partitions show at once; a refresh is for a table's first files,
 a crawl found to differ from the others.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from resources.lake import DirectoryLake
 from resources.warehouse import quoted
 from streaming.domain.layout import folder_patterns
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, Column, Table
+from streaming.edges.lake import replaced
 
 HOUR_KEYS = (
     Column("year", "INT", "partition: year"),
@@ -71,19 +71,13 @@ class DuckDBCatalog:
         return self._crawler.crawl(tables, most_files, most_bytes)
 
     def refresh(self, tables: Sequence[Table], views: Sequence[View] = ()) -> CatalogRefresh:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         known = self._crawler.known(tables)
         all_views = (*(self._view(table, known) for table in tables), *views, drift_view(known.drifts))
-        staged = self.file.with_name(f".{self.file.name}.{os.urandom(4).hex()}")
-        try:
-            with duckdb.connect(staged) as connection:
-                for view in all_views:
-                    connection.execute(f'CREATE VIEW "{view.name}" AS {view.select}')
-                    for comment in _comments(view):
-                        connection.execute(comment)
-            staged.replace(self.file)
-        finally:
-            staged.unlink(missing_ok=True)
+        with replaced(self.file, durable=False) as draft, duckdb.connect(draft) as connection:
+            for view in all_views:
+                connection.execute(f'CREATE VIEW "{view.name}" AS {view.select}')
+                for comment in _comments(view):
+                    connection.execute(comment)
         empty = [table.name for table in tables if not self._has_files(table)]
         return CatalogRefresh([view.name for view in all_views], empty, known.drifts)
 

@@ -21,6 +21,7 @@ from resources.lake import DirectoryLake
 from streaming.domain.layout import folder_patterns
 from streaming.domain.schema_drift import DriftKind
 from streaming.domain.tables import Column, Table
+from streaming.edges.lake import replaced
 
 # What one crawl reads at most, but for the last folder: the rest is for the next, the oldest last.
 MOST_FILES = 10_000
@@ -201,13 +202,8 @@ class Crawler:
         }
 
     def _remember(self, memory: _Memory) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        staged = self.file.with_name(f".{self.file.name}.{os.urandom(4).hex()}")
-        try:
-            staged.write_bytes(msgspec.json.encode((_RELEASE, memory)))
-            staged.replace(self.file)
-        finally:
-            staged.unlink(missing_ok=True)
+        with replaced(self.file, durable=False) as draft:
+            draft.write_bytes(msgspec.json.encode((_RELEASE, memory)))
 
 
 def _subfolders(folder: str, patterns: Sequence[str]) -> Iterator[str]:

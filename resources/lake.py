@@ -20,7 +20,7 @@ import dagster as dg
 
 from streaming.domain.layout import day_prefix, hour_prefix
 from streaming.domain.tables import Table
-from streaming.edges.lake import LocalLake
+from streaming.edges.lake import LocalLake, replaced
 
 FAILED_PREFIX = "failed"
 _FETCHED_AT_ONCE = 16
@@ -160,13 +160,6 @@ class DirectoryLake(LocalLake):
     def dated(self, relative: str) -> int:
         return _modified_at(self.path(relative))
 
-    def publish(self, relative: str, data: bytes, as_of: int | None = None) -> None:
-        if as_of is None:
-            super().publish(relative, data)
-            return
-        with self.replacing(relative, as_of) as staged:
-            staged.write_bytes(data)
-
     def hours(self, table: Table) -> list[datetime]:
         return [hour for hour in self.landed_hours(table.prefix) if self.partition(table, hour)]
 
@@ -190,24 +183,8 @@ class DirectoryLake(LocalLake):
 
     @contextmanager
     def publishing(self, table: Table, key: Key, as_of: int | None = None) -> Iterator[Staged]:
-        with self.replacing(partition_file(table, key), as_of) as staged:
-            yield Staged(staged)
-
-    @contextmanager
-    def replacing(self, relative: str, as_of: int | None = None) -> Iterator[Path]:
-        """Write a file of any size to the path yielded; it takes its place when the block ends."""
-        final = self.path(relative)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        staged = final.with_name(f".{os.urandom(4).hex()}-{final.name}")
-        try:
-            yield staged
-            if as_of is not None:
-                os.utime(staged, ns=(as_of, as_of))
-            _sync(staged)
-            staged.replace(final)
-            _sync(final.parent)
-        finally:
-            staged.unlink(missing_ok=True)
+        with replaced(self.path(partition_file(table, key)), as_of) as draft:
+            yield Staged(draft)
 
     @contextmanager
     def mirrored(self, tables: Sequence[Table]) -> "Iterator[DirectoryLake]":
@@ -311,11 +288,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

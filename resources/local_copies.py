@@ -15,6 +15,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from streaming.edges.lake import replaced
 from streaming.jobs.work import LakeFile
 
 # How much more there may be before the bound is looked after again, as a share of it.
@@ -85,15 +86,9 @@ class LocalCopies:
         return link
 
     def _make(self, copy: Path, link: Path, make: Callable[[Path], None]) -> None:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        partial = copy.with_name(f".{copy.name}.{os.urandom(4).hex()}")
-        try:
-            make(partial)
-            os.link(partial, link)
-            partial.replace(copy)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with replaced(copy, durable=False) as draft:
+            make(draft)
+            os.link(draft, link)
         with self._lock:
             self._unchecked += link.stat().st_size
             due = self._unchecked > self._most_bytes * _SLACK

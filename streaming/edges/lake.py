@@ -1,6 +1,8 @@
 """The lake as a directory: files appear whole or not at all, under Hive-style prefixes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -29,26 +31,14 @@ class LocalLake:
         """Where a file of the lake is."""
         return self.root / relative
 
-    def publish(self, relative: str, data: bytes) -> None:
-        """Write a file so that readers see its old content or its new one, and a power failure keeps it.
+    def publish(self, relative: str, data: bytes, as_of: int | None = None) -> None:
+        """Write a file as `replaced` does.
 
         Raises:
             OSError: the disk refuses; what was there before still is.
         """
-        target = self.path(relative)
-        _make_folder(target.parent)
-        # Two writers of one name, one of them thought dead, must not share a temporary file.
-        partial = target.with_name(f".{target.name}.{uuid4().hex}")
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        _sync_folder(target.parent)
+        with replaced(self.path(relative), as_of) as draft:
+            draft.write_bytes(data)
 
     def list_hour(self, prefix: str, hour: datetime) -> list[Path]:
         """The files of one hour of a table, sorted by name; none when there is no such hour."""
@@ -58,6 +48,30 @@ class LocalLake:
         """The hours of a table that have files, oldest first."""
         folders = filter(_files, self.path(prefix).glob("year=*/month=*/day=*/hour=*"))
         return sorted(hour for folder in folders if (hour := parse_hour(str(folder.relative_to(self.root)))))
+
+
+@contextmanager
+def replaced(file: Path, as_of: int | None = None, *, durable: bool = True) -> Iterator[Path]:
+    """Write a file of any size to the path yielded: readers see the old one until the block ends, then the new.
+
+    Args:
+        as_of: what to date it by, in nanoseconds since 1970; else the moment.
+        durable: whether a power failure must keep it; what can be made anew need not be.
+    """
+    _make_folder(file.parent)
+    # Two writers of one name, one of them thought dead, must not share a draft; engines tell a format by the ending.
+    draft = file.with_name(f".{uuid4().hex}-{file.name}")
+    try:
+        yield draft
+        if as_of is not None:
+            os.utime(draft, ns=(as_of, as_of))
+        if durable:
+            _sync(draft)
+        draft.replace(file)
+        if durable:
+            _sync(file.parent)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -73,11 +87,11 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    _sync(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

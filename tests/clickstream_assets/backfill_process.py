@@ -19,6 +19,7 @@ from streaming.domain.envelope import stamp
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import RAW_EVENTS
 from streaming.domain.timestamps import format_timestamp
+from streaming.edges.lake import replaced
 from streaming.settings import load_settings
 from tests.clickstream_assets.conftest import NOW, DeliveryTo
 from tests.landing import event_text
@@ -32,7 +33,7 @@ def main(hours: int, records: int) -> None:
     for number in range(hours):
         hour = first + timedelta(hours=number)
         with (
-            lake.replacing(f"{hour_prefix(RAW_EVENTS.prefix, hour)}/one.json.gz") as file,
+            replaced(lake.path(f"{hour_prefix(RAW_EVENTS.prefix, hour)}/one.json.gz")) as file,
             gzip.open(file, "wb") as raw,
         ):
             for record in range(records):

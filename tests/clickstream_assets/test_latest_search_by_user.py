@@ -28,6 +28,7 @@ from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import FLATTENED_EVENTS, LATEST_SEARCH_BY_USER
+from streaming.edges.lake import replaced
 from streaming.edges.parquet import arrow_schema
 from streaming.edges.user_cache import LastAccess, UserCache
 from streaming.edges.users_db import UsersDb, migrate
@@ -56,7 +57,7 @@ def write_flattened(lake: DirectoryLake, events: Iterable[Acted]) -> None:
     rows = sorted(events, key=lambda event: event.moment)
     for hour, some in groupby(rows, key=lambda event: hour_of(event.moment)):
         table = [{"event_timestamp": moment, "user_id": user_id, "event_name": name} for user_id, moment, name in some]
-        with lake.replacing(partition_file(FLATTENED_EVENTS, hour)) as file:
+        with replaced(lake.path(partition_file(FLATTENED_EVENTS, hour))) as file:
             pq.write_table(pa.Table.from_pylist(table, arrow_schema(FLATTENED_EVENTS)), file)
 
 
@@ -340,7 +341,7 @@ def test_a_source_that_is_down_is_a_warning_with_its_reason(
 def forge(lake: DirectoryLake, forged: str) -> None:
     """Put another report in the place of the right one, of the same date."""
     file = lake.path(REPORT_FILE)
-    with duckdb.connect() as connection, lake.replacing(REPORT_FILE, file.stat().st_mtime_ns) as staged:
+    with duckdb.connect() as connection, replaced(lake.path(REPORT_FILE), file.stat().st_mtime_ns) as staged:
         connection.read_parquet(str(file)).create_view("report")
         connection.sql(forged).write_parquet(str(staged))
 

@@ -256,10 +256,10 @@ MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
         24,
         "test_tables.py::test_24_a_run_is_killed_at_every_step",
-        "resources/lake.py",
+        "streaming/edges/lake.py",
         "a file in the making is hidden from readers",
-        'final.with_name(f".{os.urandom(4).hex()}-{final.name}")',
-        'final.with_name(f"{os.urandom(4).hex()}-{final.name}")',
+        'file.with_name(f".{uuid4().hex}-{file.name}")',
+        'file.with_name(f"{uuid4().hex}-{file.name}")',
     ),
     Mechanism(
         26,

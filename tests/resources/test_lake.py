@@ -1,6 +1,7 @@
 """What every lake does, wherever it lies: one contract, held by a directory and by S3."""
 
 import gzip
+import os
 import subprocess
 import sys
 import time
@@ -185,6 +186,22 @@ def test_stages_that_failed_are_known_by_name(any_lake: Lake) -> None:
     for stage in ("last_access", "delivery"):
         any_lake.publish(repair(1, HOUR, f"failed/{stage}"), b"")
     assert any_lake.failed_prefixes() == ["failed/delivery", "failed/last_access"]
+
+
+def test_the_folders_of_a_new_partition_are_on_disk_when_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, sync = set(), os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    lake = DirectoryLake(tmp_path / "lake")
+    with lake.publishing(FLATTENED_EVENTS, HOUR) as staged:
+        staged.path.write_bytes(b"rows")
+
+    file = Path(written_partition(lake, FLATTENED_EVENTS, HOUR))
+    assert {path.stat().st_ino for path in (file, *file.parents[: len(file.relative_to(tmp_path).parts)])} <= synced
 
 
 def test_a_scratch_folder_goes(any_lake: Lake) -> None:

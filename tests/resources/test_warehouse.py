@@ -10,6 +10,7 @@ from resources.catalog import DuckDBCatalog
 from resources.lake import DirectoryLake
 from resources.warehouse import Answer, DuckDBWarehouse, Source, Sources
 from streaming.domain.tables import Column, Table
+from streaming.edges.lake import replaced
 from tests.spreadsheet import formulas
 
 COLUMNS = (Column("key", "VARCHAR", "in front"), Column("text", "VARCHAR", "a text"))
@@ -24,7 +25,7 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_goes_out_harmless_and_comes_back_as_it_was(tmp_path: Path, text: str | None) -> None:
     lake, warehouse = DirectoryLake(tmp_path / "lake"), DuckDBWarehouse(100_000_000, tmp_path)
-    with lake.replacing("aggregated/texts/date=2026-11-20/texts.csv") as file:
+    with replaced(lake.path("aggregated/texts/date=2026-11-20/texts.csv")) as file:
         assert warehouse.unload("SELECT 'x' AS key, CAST(? AS VARCHAR) AS text", [text], {}, file, TABLE) == 1
 
     written = lake.path("aggregated/texts/date=2026-11-20/texts.csv").read_text()
@@ -60,13 +61,13 @@ def test_what_read_a_partition_that_was_replaced_meanwhile_is_done_again(tmp_pat
     sources = {"versions": Source(table, [lake.path("versions.parquet")])}
 
     def publish(version: int) -> None:
-        with lake.replacing("versions.parquet", as_of=1) as file:
+        with replaced(lake.path("versions.parquet"), as_of=1) as file:
             warehouse.save("SELECT CAST(? AS BIGINT) AS version", [version], {}, file, {})
 
     publish(1)
-    replaced = ReplacedMeanwhile(tmp_path, lambda: publish(2), failing)
+    warehouse = ReplacedMeanwhile(tmp_path, lambda: publish(2), failing)
 
-    assert replaced.select("SELECT version FROM versions", [], sources)["version"].to_pylist() == [2]
+    assert warehouse.select("SELECT version FROM versions", [], sources)["version"].to_pylist() == [2]
 
 
 def test_an_error_of_the_statement_itself_is_raised(tmp_path: Path) -> None:

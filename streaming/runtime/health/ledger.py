@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from uuid import uuid4
 
 import msgspec
 
 from streaming.domain.layout import hour_prefix, parse_hour
 from streaming.domain.tables import ENRICHED_LANDING, EVENT_LEDGER, RAW_EVENTS
+from streaming.edges.lake import replaced
 
 _log = logging.getLogger(__name__)
 
@@ -205,10 +205,8 @@ def _load(index: Path) -> dict[datetime, LedgerHour]:
 
 
 def _save(index: Path, ledger: Mapping[datetime, LedgerHour]) -> None:
-    draft = index.with_name(f".{index.name}.{uuid4().hex}")
     try:
-        draft.write_bytes(msgspec.json.encode(list(ledger.values())))
-        draft.replace(index)
+        with replaced(index, durable=False) as draft:
+            draft.write_bytes(msgspec.json.encode(list(ledger.values())))
     except OSError as error:  # a full disk is when health is looked at
-        draft.unlink(missing_ok=True)
         _log.warning("the index of the ledger was not kept: %s", error)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from streaming.edges.lake import LocalLake, gzip_bytes
+from streaming.edges.lake import LocalLake, gzip_bytes, replaced
 
 HOUR = datetime(2026, 11, 23, 4, tzinfo=UTC)
 FOLDER = "raw/year=2026/month=11/day=23/hour=04"
@@ -60,19 +60,43 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_nothing_else(lake, monkeypa
     assert [path.read_bytes() for path in lake.path(FOLDER).iterdir()] == [b"old"]
 
 
-def test_a_new_file_and_its_entry_in_the_folder_are_on_disk_when_it_is_published(lake, monkeypatch):
-    lake.publish(f"{FOLDER}/a", b"old")
-    synced, sync = [], os.fsync
+@pytest.fixture
+def synced(monkeypatch):
+    """The inodes of what was written to disk for good, in order."""
+    inodes, sync = [], os.fsync
 
     def record(descriptor):
-        synced.append(os.fstat(descriptor).st_ino)
+        inodes.append(os.fstat(descriptor).st_ino)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
+    return inodes
+
+
+def test_a_new_file_and_its_entry_in_the_folder_are_on_disk_when_it_is_published(lake, synced):
+    lake.publish(f"{FOLDER}/a", b"old")
+    synced.clear()
     lake.publish(f"{FOLDER}/a", b"new")
 
     file = lake.path(f"{FOLDER}/a")
     assert synced == [file.stat().st_ino, file.parent.stat().st_ino]
+
+
+def test_new_folders_are_on_disk_each_in_the_one_above_it_when_a_file_is(lake, synced):
+    file = lake.path(f"{FOLDER}/a")
+    with replaced(file) as draft:
+        draft.write_bytes(b"new")
+
+    up_to_where_something_was = reversed(file.parents[1:7])
+    assert synced == [path.stat().st_ino for path in (*up_to_where_something_was, file, file.parent)]
+
+
+def test_what_can_be_made_anew_waits_for_no_disk(tmp_path, synced):
+    with replaced(tmp_path / "memory", as_of=17, durable=False) as draft:
+        draft.write_bytes(b"new")
+
+    assert (tmp_path / "memory").stat().st_mtime_ns == 17
+    assert synced == []
 
 
 def test_gzip_is_reproducible():
