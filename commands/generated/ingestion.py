@@ -1,4 +1,4 @@
-"""What `infra/ingestion.yaml` has of other files: the request model, from the contract, and the deployment's name.
+"""What `infra/ingestion.yaml` has of other files: the request model, from the contract, and the deployments' names.
 
 A deployment of API Gateway is a copy of the API as it was then: under another name there will be a new one, so its name
 has a hash of the template. `python -m commands.generated.ingestion` writes both, and so does `./run lint --fix`.
@@ -17,15 +17,16 @@ TEMPLATE = ROOT / "infra" / "ingestion.yaml"
 
 # What JSON Schema's draft 4, which API Gateway knows, has no word for or no use of.
 _LEFT_OUT = {"description", "examples"}
+_DEPLOYMENT = re.compile(r"\bDeployment[0-9a-f]{10}(?=Keys\b|Open\b)")
 
 
 def completed(template: str) -> str:
-    """The template with the model and the name that belong to it."""
+    """The template with the model and the names that belong to it."""
     schema = json.dumps(request_model(load_openapi()))
     template = re.sub(r"(?m)^      Schema: .*$", lambda _: f"      Schema: {schema}", template, count=1)
-    unnamed = re.sub(r"\bDeployment[0-9a-f]{10}\b", "Deployment", template)
+    unnamed = _DEPLOYMENT.sub("Deployment", template)
     digest = hashlib.sha256(unnamed.encode()).hexdigest()[:10]
-    return re.sub(r"\bDeployment[0-9a-f]{10}\b", f"Deployment{digest}", template)
+    return _DEPLOYMENT.sub(f"Deployment{digest}", template)
 
 
 def request_model(openapi: Mapping[str, Any]) -> dict[str, Any]:

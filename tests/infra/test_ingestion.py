@@ -19,7 +19,7 @@ from streaming.domain.timestamps import format_timestamp
 from streaming.edges.aws import client
 from streaming.edges.ingestion_api import load_contract, load_openapi
 from streaming.edges.kinesis_stream import KinesisEventStream
-from tests.infra.templates import load
+from tests.infra.templates import found, load
 from tests.infra.velocity import Gateway
 
 STREAM = "clickstream-events"
@@ -46,6 +46,45 @@ def test_a_change_makes_a_new_deployment() -> None:
     # then
     (before,), (after,) = (set(re.findall(r"Deployment[0-9a-f]{10}", text)) for text in (template, changed))
     assert before != after
+
+
+def test_another_value_of_what_a_deployment_copies_is_another_deployment() -> None:
+    # given
+    template = load("ingestion.yaml")
+    copied = [
+        each["Properties"]
+        for each in template["Resources"].values()
+        if each["Type"].startswith("AWS::ApiGateway::")
+        and each["Type"].rpartition(":")[2]
+        in ("RestApi", "Resource", "Model", "RequestValidator", "Method", "GatewayResponse")
+    ]
+    # when
+    conditions = {condition for condition, *_ in found(copied, "Fn::If")}
+    texts = [*found(copied, "Fn::Sub"), *(f"${{{name}}}" for name in found(copied, "Ref"))]
+    parameters = {name for name in template["Parameters"] if any(f"${{{name}}}" in text for text in texts)}
+    # then: what is copied goes by one condition and by what never changes, and the stage follows the condition
+    assert conditions == {"HasKeys"}
+    assert parameters == {"StackName"}
+    condition, *deployments = template["Resources"]["Stage"]["Properties"]["DeploymentId"]["Fn::If"]
+    under = [template["Resources"][each["Ref"]]["Condition"] for each in deployments]
+    assert (condition, under) == ("HasKeys", ["HasKeys", "HasNoKeys"])
+    assert template["Conditions"]["HasNoKeys"] == {"Fn::Not": [{"Condition": "HasKeys"}]}
+
+
+def test_a_deployment_waits_for_all_that_it_copies() -> None:
+    resources = load("ingestion.yaml")["Resources"]
+    kinds = ("AWS::ApiGateway::Method", "AWS::ApiGateway::GatewayResponse")
+    copied = {name for name, each in resources.items() if each["Type"] in kinds}
+    deployments = [each for each in resources.values() if each["Type"] == "AWS::ApiGateway::Deployment"]
+    assert [set(each["DependsOn"]) for each in deployments] == [copied, copied]
+
+
+def test_health_takes_little_of_what_kinesis_answers_an_account() -> None:
+    """DescribeStreamSummary is answered 20 times a second, to the scaler and the consumers too."""
+    settings = load("ingestion.yaml")["Resources"]["Stage"]["Properties"]["MethodSettings"]
+    (health,) = (each for each in settings if (each["ResourcePath"], each["HttpMethod"]) == ("/~1health", "GET"))
+    assert health["ThrottlingRateLimit"] <= 2
+    assert health["ThrottlingBurstLimit"] <= 5
 
 
 def test_the_api_is_the_contracts() -> None:
