@@ -5,15 +5,19 @@ to its children when it is split or merged, goes on putting to the closed parent
 """
 
 import itertools
-from collections import OrderedDict
+import time
+from collections import OrderedDict, defaultdict
 from threading import RLock
 from typing import Any
 
 import pytest
+from moto.core.exceptions import JsonRESTError
 from moto.kinesis import models
 from moto.kinesis.utils import compose_shard_iterator, decompose_shard_iterator
 
 _FIRST_NUMBER = 49 * 10**54
+_MOST_READS = 5
+_READ_BYTES = 2_000_000
 
 
 def be_the_service(patch: pytest.MonkeyPatch) -> None:
@@ -64,3 +68,42 @@ def be_the_service(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(models.Stream, "get_shard_for_key", get_shard_for_key)
     patch.setattr(models.Stream, "split_shard", keeping_records(split_shard))
     patch.setattr(models.Stream, "merge_shards", keeping_records(merge_shards))
+
+
+def limit_reads(patch: pytest.MonkeyPatch) -> list[str]:
+    """Throttle who reads a shard as the service does: five reads and 2 MB a second, and after more in one read, until
+    that time has passed. Returns the shards of the reads that were throttled, in order, as they come."""
+    limits, throttled, lock = defaultdict[str, _Limit](_Limit), list[str](), RLock()
+    unlimited = models.KinesisBackend.get_records
+
+    def get_records(backend: Any, stream_arn: str | None, iterator: str, limit: int | None) -> tuple[Any, ...]:
+        name, shard, _ = decompose_shard_iterator(iterator)
+        with lock:
+            if not limits[f"{name}/{shard}"].takes(time.monotonic()):
+                throttled.append(shard)
+                raise JsonRESTError("ProvisionedThroughputExceededException", f"Rate exceeded for shard {shard}")
+            answer = unlimited(backend, stream_arn, iterator, limit)
+            limits[f"{name}/{shard}"].bytes += sum(len(record.data) * 3 // 4 for record in answer[1])
+            return answer
+
+    patch.setattr(models.KinesisBackend, "get_records", get_records)
+    return throttled
+
+
+class _Limit:
+    """What of a shard's limits the reads of this second have used; bytes beyond them are paid for in those to come."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._reads = 0
+        self._second = 0
+
+    def takes(self, now: float) -> bool:
+        passed, self._second = int(now) - self._second, int(now)
+        if passed:
+            self._reads = 0
+            self.bytes = max(0, self.bytes - passed * _READ_BYTES)
+        if self._reads == _MOST_READS or self.bytes >= _READ_BYTES:
+            return False
+        self._reads += 1
+        return True

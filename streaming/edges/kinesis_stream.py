@@ -9,13 +9,11 @@ a later try, it promises none.
 
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streaming.domain.aggregated_records import deaggregate
@@ -43,28 +41,37 @@ PUT_SECONDS = 1.0
 
 _PUT_ANSWER_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 0.05
-# All who read a shard share five reads a second: three consumers that have caught up take four.
+# All who read a shard share five reads a second, however little each brings: three consumers take four. So that each of
+# them can follow a shard that is full, a read asks for all that the service gives at once, which is 10 MB at most.
 _POLL_SECONDS = 0.7
+_READ_RECORDS = 10_000
 _MAX_WAIT_SECONDS = 1.0
 # Kinesis says neither that arrivals grow from record to record nor what its clock shows.
 _CLOCK_DOUBT = timedelta(seconds=5)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SEQUENCE_DIGITS = 56
-_MOST_CURSORS = 64
 
 
 class _Cursor(NamedTuple):
-    """Where the next read of a position begins: an iterator, None at a shard's end, and not before `due`."""
+    """A position in a shard: all that arrived before `caught_up_to` lies before it.
 
+    `ahead` was read and is not handed out; with it one is caught up to `reached`. The next read begins with `iterator`,
+    None at the shard's end, and not before `due`.
+    """
+
+    after: str | None
     iterator: str | None
-    caught_up_to: datetime
-    due: float
+    ahead: Sequence[StreamRecord] = ()
+    caught_up_to: datetime = _EPOCH
+    reached: datetime = _EPOCH
+    due: float = 0.0
 
 
 class KinesisEventStream:
     """A `LeasedStream` on the Kinesis stream `stream`; without `leases` it can be put to and read, and not shared.
 
-    Connects when it is first used. Safe to use from many threads.
+    Connects when it is first used. Safe to use from many threads. What a read brings beyond what was asked for is kept
+    for the next page: at most 10 MB a shard, for one reader of each. Others that read beside it read anew.
     """
 
     shard_limit: int | None = None
@@ -74,8 +81,7 @@ class KinesisEventStream:
         self._stream = stream
         self._optional_leases = leases
         self._parents: dict[str, list[str]] = {}
-        self._cursors: OrderedDict[tuple[str, str | None], _Cursor] = OrderedDict()
-        self._lock = Lock()
+        self._cursors: dict[str, _Cursor] = {}
 
     def list_shards(self) -> list[str]:
         request: dict[str, Any] = {"StreamName": self._stream}
@@ -113,11 +119,15 @@ class KinesisEventStream:
     def get_records(self, shard: str, after: str | None, limit: int, wait_seconds: float = 0) -> ShardBatch:
         deadline = time.monotonic() + min(wait_seconds, _MAX_WAIT_SECONDS)
         while True:
-            cursor = self._cursors.get((shard, after)) or _Cursor(self._iterator(shard, after), _EPOCH, 0.0)
-            time.sleep(max(0.0, min(cursor.due, deadline) - time.monotonic()))
-            if cursor.iterator is None or cursor.due > deadline:
-                return ShardBatch([], cursor.caught_up_to)
-            batch = self._read(shard, after, limit, cursor)
+            cursor = self._cursors.get(shard)
+            if cursor is None or cursor.after != after:
+                cursor = _Cursor(after, self._iterator(shard, after))
+            if not cursor.ahead:
+                time.sleep(max(0.0, min(cursor.due, deadline) - time.monotonic()))
+                if cursor.iterator is None or cursor.due > deadline:
+                    return ShardBatch([], cursor.caught_up_to)
+                cursor = self._read(shard, cursor)
+            batch = self._hand_out(shard, cursor, limit)
             if batch.records or batch.caught_up_to == SHARD_END or time.monotonic() >= deadline:
                 return batch
 
@@ -198,37 +208,42 @@ class KinesisEventStream:
         iterator: str = answer["ShardIterator"]
         return iterator
 
-    def _read(self, shard: str, after: str | None, limit: int, cursor: _Cursor) -> ShardBatch:
+    def _read(self, shard: str, cursor: _Cursor) -> _Cursor:
+        """The same position with what lies ahead of it; a read that Kinesis throttles finds nothing.
+
+        Raises:
+            StreamUnavailable: the server does not answer, or throttles the first read of a position.
+        """
         asked = datetime.now(UTC)
         with _unavailable_on_aws_error():
             try:
-                answer = self._reader.get_records(ShardIterator=cursor.iterator, Limit=limit)
+                answer = self._reader.get_records(ShardIterator=cursor.iterator, Limit=_READ_RECORDS)
             except self._reader.exceptions.ExpiredIteratorException:
-                answer = self._reader.get_records(ShardIterator=self._iterator(shard, after), Limit=limit)
-        records = [
-            r for r in chain.from_iterable(map(_user_records, answer["Records"])) if r.sequence_number > (after or "")
-        ]
+                iterator = self._iterator(shard, cursor.after)
+                answer = self._reader.get_records(ShardIterator=iterator, Limit=_READ_RECORDS)
+            except self._reader.exceptions.ProvisionedThroughputExceededException:
+                if cursor.caught_up_to == _EPOCH:
+                    raise
+                return cursor._replace(due=time.monotonic() + _POLL_SECONDS)
+        found = chain.from_iterable(map(_user_records, answer["Records"]))
+        ahead = [record for record in found if record.sequence_number > (cursor.after or "")]
         behind = timedelta(milliseconds=answer["MillisBehindLatest"])
-        has_more = behind or len(answer["Records"]) == limit
         if answer.get("NextShardIterator") is None:
-            caught_up_to = SHARD_END
-        elif records and has_more:
-            caught_up_to = records[-1].arrival - _CLOCK_DOUBT
+            reached = SHARD_END
+        elif ahead and (behind or len(answer["Records"]) == _READ_RECORDS):
+            reached = ahead[-1].arrival - _CLOCK_DOUBT
         else:
-            caught_up_to = asked - behind - _CLOCK_DOUBT
-        caught_up_to = max(caught_up_to, cursor.caught_up_to)
-        due = 0.0 if has_more else time.monotonic() + _POLL_SECONDS
-        position = records[-1].sequence_number if records else after
-        self._remember((shard, position), _Cursor(answer.get("NextShardIterator"), caught_up_to, due))
-        return ShardBatch(records, caught_up_to)
+            reached = asked - behind - _CLOCK_DOUBT
+        due = time.monotonic() + _POLL_SECONDS
+        return cursor._replace(iterator=answer.get("NextShardIterator"), ahead=ahead, reached=reached, due=due)
 
-    def _remember(self, position: tuple[str, str | None], cursor: _Cursor) -> None:
-        """Keep a cursor for the next read; two consumers may stand where it is, and others far behind."""
-        with self._lock:
-            self._cursors[position] = cursor
-            self._cursors.move_to_end(position)
-            if len(self._cursors) > _MOST_CURSORS * max(1, len(self._parents)):
-                self._cursors.popitem(last=False)
+    def _hand_out(self, shard: str, cursor: _Cursor, limit: int) -> ShardBatch:
+        records, ahead = cursor.ahead[:limit], cursor.ahead[limit:]
+        reached = records[-1].arrival - _CLOCK_DOUBT if ahead else cursor.reached
+        caught_up_to = max(cursor.caught_up_to, reached)
+        after = records[-1].sequence_number if records else cursor.after
+        self._cursors[shard] = cursor._replace(after=after, ahead=ahead, caught_up_to=caught_up_to)
+        return ShardBatch(list(records), caught_up_to)
 
     def _age(self, shard: str, checkpoint: Checkpoint) -> float:
         """Seconds that a consumer is behind; before its first checkpoint, the age of the oldest record."""

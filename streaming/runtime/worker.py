@@ -95,11 +95,13 @@ def consumers(settings: Settings) -> list[Consumer]:
     from streaming.handlers import high_intent, last_access  # noqa: PLC0415
 
     lake = LocalLake(settings.lake)
-    events = open_event_stream(settings, EVENTS)
     retries = settings.consumer_retries
 
     def mapping(name: str, handler: Handler, options: MappingOptions) -> Consumer:
-        return Consumer(name, events, EventSourceMapping(_host(name, handler, settings), EVENTS, lake, options).run)
+        function = _host(name, handler, settings)
+        # A stream keeps what it has read ahead for one reader.
+        events = open_event_stream(settings, EVENTS)
+        return Consumer(name, events, EventSourceMapping(function, EVENTS, lake, options).run)
 
     return [
         mapping("last_access", last_access.lambda_handler, MappingOptions(settings.last_access_batch, 0.1, retries)),

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +14,11 @@ from streaming.edges.event_stream import MAX_PUT_RECORDS, SHARD_END, Checkpoint,
 from streaming.edges.kinesis_stream import PUT_SECONDS, KinesisEventStream
 from streaming.edges.shard_leases import ShardLeases, connect
 from tests.aggregates_of_records import aggregate
-from tests.aws_proxy import AwsProxy, Fault, Faults, Request, break_off, cut, lose_answer, refuse, refuse_records
+from tests.aws_proxy import AwsProxy, Faults, Request, break_off, cut, lose_answer, refuse, refuse_records
 
 STREAM = "clickstream-events"
 FIRST = "shardId-000000000000"
+KEY_OF_FIRST = "a"
 MIDDLE_OF_FIRST = str(2**125)
 THROTTLED = "ProvisionedThroughputExceededException"
 
@@ -54,6 +55,11 @@ def everything(stream: KinesisEventStream) -> list[bytes]:
             found += [record.data for record in page]
             after = page[-1].sequence_number
     return found
+
+
+def put_to_first(stream: KinesisEventStream, numbers: Iterable[int]) -> None:
+    results = stream.put_records([(KEY_OF_FIRST, b"%d" % number) for number in numbers])
+    assert all(result.error_code is None for result in results)
 
 
 def sizes_of_puts(requests: Sequence[Request]) -> list[int]:
@@ -132,26 +138,67 @@ class TestPut:
 
 class TestReads:
     def test_an_expired_iterator_is_made_anew(self, stream, proxy):
-        stream.put_records([("a", b"%d" % index) for index in range(6)])
-        [shard] = [s for s in stream.list_shards() if stream.get_records(s, None, 3, 0).records]
-        first = stream.get_records(shard, None, 3, 0).records
+        put_to_first(stream, range(3))
+        first = stream.get_records(FIRST, None, 10, 0).records
+        put_to_first(stream, range(3, 6))
         proxy.fault = Faults(refuse(400, "ExpiredIteratorException"), 1, of("GetRecords"))
 
-        rest = stream.get_records(shard, first[-1].sequence_number, 10, 0).records
+        rest = stream.get_records(FIRST, first[-1].sequence_number, 10, 1.0).records
 
         assert [record.data for record in rest] == [b"3", b"4", b"5"]
+        assert proxy.count("GetRecords") == 3
 
-    def test_a_throttled_read_is_tried_again_and_then_refused(self, stream, proxy):
-        stream.put_records([("a", b"x")])
-        throttled: Fault = refuse(400, THROTTLED)
+    def test_what_a_read_brings_beyond_a_page_comes_with_the_next_ones(self, stream, proxy):
+        put_to_first(stream, range(10))
+        pages = [stream.get_records(FIRST, None, 4, 0)]
+        for _ in range(2):
+            pages.append(stream.get_records(FIRST, pages[-1].records[-1].sequence_number, 4, 0))
+
+        assert [record.data for page in pages for record in page.records] == [b"%d" % index for index in range(10)]
+        assert proxy.count("GetRecords") == 1
+        reached = [page.caught_up_to for page in pages]
+        assert reached == sorted(reached)
+        assert all(page.caught_up_to < page.records[-1].arrival for page in pages[:2])
+
+    def test_a_reader_that_begins_again_reads_again_what_was_ahead(self, stream):
+        put_to_first(stream, range(6))
+        first = stream.get_records(FIRST, None, 2, 0).records
+        stream.get_records(FIRST, first[-1].sequence_number, 2, 0)
+
+        again = stream.get_records(FIRST, first[-1].sequence_number, 10, 0).records
+
+        assert [record.data for record in again] == [b"2", b"3", b"4", b"5"]
+
+    def test_a_throttled_read_is_tried_again_and_then_finds_nothing(self, stream, proxy):
+        put_to_first(stream, [0])
+        throttled = refuse(400, THROTTLED)
         proxy.fault = Faults(throttled, 2, of("GetRecords"))
-        assert everything(stream) == [b"x"]
+        page = stream.get_records(FIRST, None, 10, 0)
+        assert [record.data for record in page.records] == [b"0"]
 
-        proxy.fault = throttled
-        with pytest.raises(StreamUnavailable, match="ProvisionedThroughputExceeded"):
-            stream.list_shards()
+        put_to_first(stream, [1])
+        proxy.fault = Faults(throttled, 5, of("GetRecords"))
+        last = page.records[-1].sequence_number
+        assert stream.get_records(FIRST, last, 10, 1.0) == ([], page.caught_up_to, 0)
+        assert [record.data for record in stream.get_records(FIRST, last, 10, 1.0).records] == [b"1"]
 
-    def test_readers_that_have_caught_up_leave_reads_for_others(self, stream, proxy):
+    def test_who_has_read_nothing_is_told_of_throttling(self, stream, proxy):
+        stream.list_shards()
+        proxy.fault = refuse(400, THROTTLED)
+
+        for read in (lambda: stream.get_records(FIRST, None, 10, 0), stream.list_shards):
+            with pytest.raises(StreamUnavailable, match="ProvisionedThroughputExceeded"):
+                read()
+
+    @pytest.mark.parametrize("behind", [0, 3_600_000], ids=["caught up", "behind, where there are no records"])
+    def test_readers_leave_reads_for_others(self, stream, proxy, behind):
+        def lagging(request: Request, forward: Any) -> Any:
+            answer = forward(request)
+            if request.operation != "GetRecords":
+                return answer
+            return answer._replace(body=json.dumps(json.loads(answer.body) | {"MillisBehindLatest": behind}).encode())
+
+        proxy.fault = lagging
         stream.list_shards()
         until = time.monotonic() + 3
         while time.monotonic() < until:

@@ -1,18 +1,27 @@
-"""A worker on a stream whose shards split and merge: it takes up the new ones, behind their parents."""
+"""A worker on Kinesis: it follows a full shard, and takes up those that others become, behind their parents."""
 
+import gzip
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from threading import Event, Thread
+from typing import Any
 
 import boto3
 import pytest
 
 from streaming.edges.event_stream import SHARD_END
 from streaming.edges.kinesis_stream import KinesisEventStream
+from streaming.edges.lake import LocalLake
 from streaming.edges.shard_leases import LeasedStream, ShardLease, ShardLeases, connect
-from streaming.runtime.worker import Consumer, Worker
+from streaming.runtime.delivery_stream import DeliveryStream
+from streaming.runtime.event_source_mapping import EventSourceMapping, MappingOptions
+from streaming.runtime.lambda_host import LambdaHost
+from streaming.runtime.worker import Consumer, Worker, events_options
+from streaming.settings import load_settings
+from tests.kinesis_service import limit_reads
 
 STREAM = "clickstream-events"
 USERS = [f"user{number}" for number in range(30)]
@@ -63,7 +72,10 @@ def reshard(shards: int) -> None:
 
 def test_new_shards_are_read_behind_their_parents_and_each_user_in_order(kinesis, stream_redis_url):
     stream, first, second = open_stream(stream_redis_url), Reader(), Reader()
-    consumers = [Consumer("first", stream, first.run), Consumer("second", stream, second.run)]
+    consumers = [
+        Consumer(name, open_stream(stream_redis_url), reader.run)
+        for name, reader in (("first", first), ("second", second))
+    ]
     rounds = 0
 
     def put() -> None:
@@ -103,3 +115,47 @@ def test_a_worker_that_comes_later_begins_behind_the_ended_shards(kinesis, strea
         stream.put_records([(user, b"%d" % more) for user in USERS])
 
     assert sorted(reader.read) == sorted((user, number) for user in USERS for number in (0, 1, 2))
+
+
+def test_three_consumers_follow_a_shard_that_takes_a_thousand_records_a_second(
+    kinesis, stream_redis_url, tmp_path, monkeypatch, caplog
+):
+    """Eight seconds behind at first, within the five reads and 2 MB a second that all of them share."""
+    limit_reads(monkeypatch)
+    lake, done = LocalLake(tmp_path / "lake"), {"last_access": 0, "high_intent": 0}
+
+    def consumer(name: str) -> Consumer:
+        def count(event: Any, context: object) -> None:
+            done[name] += len(event["Records"])
+
+        function = LambdaHost(name, count, 5)
+        mapping = EventSourceMapping(function, "events", lake, MappingOptions(500, 0.1))
+        return Consumer(name, open_stream(stream_redis_url), mapping.run)
+
+    def delivered() -> int:
+        files = lake.path("raw").rglob("*.json.gz")
+        return sum(gzip.decompress(path.read_bytes()).count(b"\n") for path in files)
+
+    options = replace(events_options(load_settings()), buffer_bytes=1_000_000, buffer_seconds=1)
+    delivery = Consumer("delivery", open_stream(stream_redis_url), DeliveryStream(options, lake).run)
+    stream = open_stream(stream_redis_url)
+    put = sum(_put_second(stream, 0) for _ in range(8))
+    with working(delivery, consumer("last_access"), consumer("high_intent")) as worker:
+        put += sum(_put_second(stream, 1.0) for _ in range(8))
+        deadline = time.monotonic() + 6
+        while min(delivered(), *done.values()) < put and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert {"delivery": delivered()} | done == dict.fromkeys(("delivery", *done), put), "each once, none again"
+
+    assert not worker.failed
+    assert "begins again" not in caplog.text
+
+
+def _put_second(stream: KinesisEventStream, seconds: float) -> int:
+    """Put what a shard takes in a second, evenly over so many seconds; how many records that is."""
+    began = time.monotonic()
+    for part in range(1, 11):
+        results = stream.put_records([("user", b"%0300d" % number) for number in range(100)])
+        assert all(result.error_code is None for result in results)
+        time.sleep(max(0.0, began + part * seconds / 10 - time.monotonic()))
+    return 1000
