@@ -31,7 +31,7 @@ STORED_BYTES = 0.8  # of lake for a byte of event: raw, landing, enriched, flatt
 LOG_GB, FILES_A_MINUTE, OBJECT_READS = 2, 3, 20  # Firehose writes raw, landing and views each minute; Dagster reads
 REDSHIFT_MINUTES, REDSHIFT_MINUTES_PER_MILLION = 10, 0.1  # a day
 CRAWLS, CRAWL_HOURS, CRAWL_DPUS = 2, 0.1, 2  # a day
-ALARMS, RULES, SECRETS, KEY_REQUESTS = 19, 4, 5, 500_000
+ALARMS, RULES, SECRETS, KEY_REQUESTS = 20, 4, 5, 500_000
 VCPU_MEGABYTES = 1769  # memory of a Lambda that comes with one processor
 
 # What others publish for AWS's own clickstream solution, dollars per million events by events a second.

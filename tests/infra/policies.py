@@ -7,6 +7,7 @@ from tests.infra.templates import text_of
 
 # Actions that know no resources: they are allowed for all, or not at all.
 WITHOUT_RESOURCES = {
+    "athena:ListDataCatalogs": "lists; QuickSight asks it before it asks for the one",
     "cloudwatch:GetMetricData": "metrics are no resources",
     "cloudwatch:PutMetricData": "metrics are no resources; a condition keeps it to a namespace",
     "ec2:DescribeNetworkInterfaces": "lists; Lambda asks it for the interfaces of a function in a VPC",

@@ -24,6 +24,8 @@ PERMISSIONS = {
 TRANSFERS = {"upload_file": "s3:PutObject", "download_file": "s3:GetObject", "download_fileobj": "s3:GetObject"}
 # What Dagster Pipes calls to run a job.
 PIPES = {"glue:StartJobRun", "glue:GetJobRun", "s3:GetObject", "s3:PutObject"}
+# And what a job calls to be told and to report, through Dagster Pipes.
+TOLD = {"s3:GetObject", "s3:PutObject"}
 # Names of clients that are handed over rather than made on the spot.
 HANDED_OVER = {"_glue": "glue", "_s3": "s3", "s3": "s3", "kinesis": "kinesis", "cloudwatch": "cloudwatch"}
 
@@ -77,6 +79,31 @@ def test_a_function_may_do_what_it_does(role: str) -> None:
     needs_secrets = "secretsmanager:" in str(function["Properties"].get("Environment"))
     assert needs_secrets <= ("secretsmanager:GetSecretValue" in allowed)
     assert ("VpcConfig" in function["Properties"]) == ("ec2:CreateNetworkInterface" in allowed)
+
+
+def test_a_job_may_do_what_it_does() -> None:
+    called = calls([*(ROOT / "streaming" / "jobs").glob("*.py"), ROOT / "streaming" / "edges" / "secrets.py"])
+    assert "secretsmanager:GetSecretValue" in called
+    assert called | TOLD <= granted("JobRole", "JobTokenPolicy")
+
+
+def test_who_queries_through_a_connector_may_use_what_it_spills() -> None:
+    """As Athena's guide has it, under "Allow access to Athena Federated Query"."""
+    ((_, _, policy),) = (each for each in templates.resources() if each[1] == "LakePolicy")
+    allowed: dict[str, set[str]] = {}
+    for statement in statements(policy):
+        resources = statement["Resource"]
+        for resource in resources if isinstance(resources, list) else [resources]:
+            name = templates.text_of(resource).removesuffix("|${AWS::NoValue}").rpartition(":")[2]
+            allowed.setdefault(name, set()).update(actions(statement))
+    assert {"s3:GetBucketLocation", "s3:ListBucket"} <= allowed["${SpillBucket}"]
+    assert "s3:GetObject" in allowed["${SpillBucket}/*"]
+    connectors = [
+        each["Properties"]["Parameters"] for _, _, each in templates.resources("AWS::Serverless::Application")
+    ]
+    assert len(connectors) == 2
+    writing = {"s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}
+    assert all(allowed[f"${{SpillBucket}}/{each['SpillPrefix']}/*"] == writing for each in connectors)
 
 
 def _calls(tree: ast.AST) -> Iterator[str]:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from commands.environments import ensure_environment
 from commands.package import lambda_roles
 from resources.aws.athena import in_stack
 from resources.aws.glue.crawlers import CRAWLERS
+from resources.aws.s3.landing import LONGEST_LAG
 from streaming.domain.stack import Stack
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS
 from streaming.settings import ROOT
@@ -202,11 +204,44 @@ def test_the_lake_is_private_versioned_encrypted_and_outlives_its_stack() -> Non
         properties = bucket["Properties"]
         assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
         assert next(found(properties, "SSEAlgorithm")) == "aws:kms"
-        assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+        assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert buckets["Bucket"]["Properties"]["VersioningConfiguration"] == {"Status": "Enabled"}
     (policy,) = (each for _, _, each in resources("AWS::S3::BucketPolicy"))
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_a_first_creation_that_fails_leaves_nothing_that_the_next_pays_for() -> None:
+    """But what an account has one of: API Gateway's role for logs, which other APIs write with from then on."""
+    kept = {logical for _, logical, each in resources() if each.get("DeletionPolicy") == "Retain"}
+    assert kept == {"Account", "AccessLogsRole"}
+    keys = [each for _, _, each in resources("AWS::KMS::Key")]
+    assert [(each["DeletionPolicy"], each["UpdateReplacePolicy"]) for each in keys] == [
+        ("RetainExceptOnCreate", "Retain")
+    ]
+
+
+def test_another_address_makes_another_budget_while_the_old_one_is_there() -> None:
+    """What is told of a budget cannot be changed: CloudFormation makes a new one first, and names are an account's."""
+    ((_, _, budget),) = resources("AWS::Budgets::Budget")
+    assert "NotificationsWithSubscribers" in budget["Properties"]
+    assert "BudgetName" not in budget["Properties"]["Budget"]
+
+
+def test_streams_keep_records_no_longer_than_files_are_looked_for() -> None:
+    """A Firehose that is behind lands what it finds at the stream's end in today's folder, hours late."""
+    retention = load(ROOT_TEMPLATE)["Parameters"]["StreamRetentionHours"]
+    assert timedelta(hours=retention["MaxValue"]) <= LONGEST_LAG
+
+
+def test_a_host_that_stands_still_is_told_of() -> None:
+    alarms = {logical: each for _, logical, each in resources("AWS::CloudWatch::Alarm")}
+    properties = alarms["HostFailsAlarm"]["Properties"]
+    assert alarms["HostFailsAlarm"]["Condition"] == "HasHost"
+    assert (properties["Namespace"], properties["MetricName"]) == ("AWS/EC2", "StatusCheckFailed")
+    assert properties["Dimensions"] == [{"Name": "InstanceId", "Value": {"Ref": "Host"}}]
+    assert properties["TreatMissingData"] == "breaching"
+    assert properties["AlarmActions"] == [{"Ref": "AlarmTopic"}]
 
 
 def test_stores_take_tls_alone_and_forget_nothing() -> None:
