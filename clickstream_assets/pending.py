@@ -33,11 +33,17 @@ class ArrivalHours:
 def arrival_hours(lake: Lake, progress: DeliveryProgress) -> ArrivalHours:
     """Hours with arrivals that are open, or whose seal or ledger does not account for all of them."""
     lake = lake.snapshot()
-    prefixes = (RAW_EVENTS.prefix, ENRICHED_LANDING.prefix, *lake.failed_prefixes())
-    hours = sorted({hour for prefix in prefixes for hour in lake.landed_hours(prefix)})
-    stale = [hour for hour in hours if is_stale(hour, lake)]  # one that is open always is
+    stale = stale_hours(lake)
     closed = [hour for hour in stale if is_closed(hour, lake, progress)]
     return ArrivalHours(closed, sorted(set(stale) - set(closed)))
+
+
+def stale_hours(lake: Lake) -> list[datetime]:
+    """Hours of arrival whose seal or ledger does not account for all that came to them; one that is open always is."""
+    lake = lake.snapshot()
+    prefixes = (RAW_EVENTS.prefix, ENRICHED_LANDING.prefix, *lake.failed_prefixes())
+    hours = sorted({hour for prefix in prefixes for hour in lake.landed_hours(prefix)})
+    return [hour for hour in hours if is_stale(hour, lake)]
 
 
 def touched_event_hours(lake: Lake, changed: Collection[datetime] | None = None) -> dict[datetime, EventHour]:

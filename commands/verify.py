@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,8 +42,10 @@ EXAMPLES = 5
 
 
 class Behind(NamedTuple):
-    """What is not up to date, as is usual where events arrive: hours of flattened_events, days of aggregates."""
+    """What is not up to date, as is usual where events arrive: hours of arrival, not sealed or balanced with all that
+    came to them, hours of flattened_events, days of aggregates."""
 
+    arrival_hours: list[datetime]
     event_hours: list[datetime]
     days: list[date]
 
@@ -76,9 +78,10 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
         )
     make_home(settings.home)
     limits = duckdb_limits(settings.memory_limit_bytes, settings.home / "duckdb")
-    with opened_edges(settings, "lake") as edges, edges.lake.scratch() as scratch, _fetched(edges.lake) as tables:
-        lake: Lake = edges.lake
-        behind = Behind([], []) if with_open else Behind(pending.event_hours(lake), list(pending.days(lake)))
+    with ExitStack() as opened:
+        lake: Lake = opened.enter_context(opened_edges(settings, "lake")).lake.snapshot()
+        behind = Behind([], [], []) if with_open else _behind(lake)
+        scratch, tables = opened.enter_context(lake.scratch()), opened.enter_context(_fetched(lake))
         # Beside the catalog lies what crawls found, which tells how odd files are to be read.
         folder = settings.home if tables is lake else scratch
         catalog = DuckDBCatalog(folder / "catalog.duckdb", tables)
@@ -87,14 +90,21 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
             connection.execute("SET enable_progress_bar = false")
             verdicts = list(check_promises(connection, behind, with_open, acknowledged))
     if any(behind):
-        hours, days = len(behind.event_hours), len(behind.days)
-        click.echo(f"not judged: {hours} hours and {days} days of event time that ./run materialize is to do", err=True)
+        arrivals, hours, days = map(len, behind)
+        click.echo(
+            f"not judged: {arrivals} hours of arrival, open or with files that came since they were sealed; "
+            f"{hours} hours and {days} days of event time that ./run materialize is to do", err=True,
+        )  # fmt: skip
     if as_json:
         click.echo(json.dumps({verdict.promise: verdict._asdict() for verdict in verdicts}, default=str))
     else:
         _show(verdicts)
     if any(verdict.broken for verdict in verdicts):
         sys.exit(1)
+
+
+def _behind(lake: Lake) -> Behind:
+    return Behind(pending.stale_hours(lake), pending.event_hours(lake), list(pending.days(lake)))
 
 
 @contextmanager
@@ -114,7 +124,9 @@ def check_promises(
     connection: duckdb.DuckDBPyConnection, behind: Behind, with_open: bool, acknowledged: Path | None
 ) -> Iterator[Verdict]:
     """Hold the tables of a catalog to every promise, except where they are behind."""
+    arrivals = [hour.replace(tzinfo=None) for hour in behind.arrival_hours]
     hours = [hour.replace(tzinfo=None) for hour in behind.event_hours]
+    connection.execute("CREATE TEMP TABLE arrivals_behind AS SELECT UNNEST(?::TIMESTAMP[]) AS arrival_hour", [arrivals])
     connection.execute("CREATE TEMP TABLE hours_behind AS SELECT UNNEST(?::TIMESTAMP[]) AS event_hour", [hours])
     connection.execute("CREATE TEMP TABLE days_behind AS SELECT UNNEST(?::DATE[]) AS date", [behind.days])
     _measure_aggregates(connection)

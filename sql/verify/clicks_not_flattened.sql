@@ -1,7 +1,9 @@
 -- Clicks of enriched_events that flattened_events does not have; of hours still open too if ? is true;
--- without those of hours_behind.
+-- without those of arrivals_behind and hours_behind.
 WITH judged AS (
-  SELECT l.arrival_hour FROM event_ledger l WHERE l.state <> 'open' OR CAST(? AS BOOLEAN)
+  SELECT l.arrival_hour
+  FROM event_ledger l
+  WHERE (l.state <> 'open' OR CAST(? AS BOOLEAN)) AND l.arrival_hour NOT IN (SELECT b.arrival_hour FROM arrivals_behind b)
 )
 SELECT DISTINCT DATE_TRUNC('hour', e.timestamp) AS event_hour, e.click_id
 FROM enriched_events e

@@ -1,6 +1,9 @@
--- Hours whose event_ledger is red or does not say what a count of the tables says; hours still open too if ? is true.
+-- Hours whose event_ledger is red or does not say what a count of the tables says; hours still open too if ? is true;
+-- without those of arrivals_behind.
 WITH judged AS (
-  SELECT l.* FROM event_ledger l WHERE l.state <> 'open' OR CAST(? AS BOOLEAN)
+  SELECT l.*
+  FROM event_ledger l
+  WHERE (l.state <> 'open' OR CAST(? AS BOOLEAN)) AND l.arrival_hour NOT IN (SELECT b.arrival_hour FROM arrivals_behind b)
 ),
 raw AS (
   SELECT DATE_TRUNC('hour', r.arrival_timestamp) AS arrival_hour, COUNT(DISTINCT r.record_id) AS records

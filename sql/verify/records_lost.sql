@@ -1,6 +1,9 @@
--- Records of raw_events that are in neither enriched_events nor failed_events; in hours still open too if ? is true.
+-- Records of raw_events that are in neither enriched_events nor failed_events; in hours still open too if ? is true;
+-- without those of arrivals_behind.
 WITH judged AS (
-  SELECT l.arrival_hour FROM event_ledger l WHERE l.state <> 'open' OR CAST(? AS BOOLEAN)
+  SELECT l.arrival_hour
+  FROM event_ledger l
+  WHERE (l.state <> 'open' OR CAST(? AS BOOLEAN)) AND l.arrival_hour NOT IN (SELECT b.arrival_hour FROM arrivals_behind b)
 )
 SELECT DISTINCT DATE_TRUNC('hour', r.arrival_timestamp) AS arrival_hour, r.record_id
 FROM raw_events r

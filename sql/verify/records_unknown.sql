@@ -1,6 +1,9 @@
--- Records of enriched_events or failed_events that are not in raw_events; in hours still open too if ? is true.
+-- Records of enriched_events or failed_events that are not in raw_events; in hours still open too if ? is true;
+-- without those of arrivals_behind.
 WITH judged AS (
-  SELECT l.arrival_hour FROM event_ledger l WHERE l.state <> 'open' OR CAST(? AS BOOLEAN)
+  SELECT l.arrival_hour
+  FROM event_ledger l
+  WHERE (l.state <> 'open' OR CAST(? AS BOOLEAN)) AND l.arrival_hour NOT IN (SELECT b.arrival_hour FROM arrivals_behind b)
 ),
 accounted AS (
   SELECT e.arrival_timestamp, e.record_id FROM enriched_events e

@@ -135,5 +135,5 @@ def invariants_broken(lake: DirectoryLake) -> list[dict[str, object]]:
     catalog = DuckDBCatalog(lake.root / ".catalog.duckdb", lake)
     catalog.refresh(CATALOGUED)
     with duckdb.connect(catalog.file, read_only=True) as connection:
-        verdicts = check_promises(connection, Behind([], []), with_open=True, acknowledged=None)
+        verdicts = check_promises(connection, Behind([], [], []), with_open=True, acknowledged=None)
         return [example for verdict in verdicts if verdict.promise == "days_off" for example in verdict.examples]

@@ -1,16 +1,23 @@
 """`./run materialize` and `./run verify`, over landing files."""
 
 import json
+import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from resources.lake import DirectoryLake
-from streaming.settings import ROOT
+from streaming.domain.layout import hour_of
+from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER
+from streaming.edges.event_stream import DELIVERY, EVENTS
+from streaming.edges.streams import open_event_stream
+from streaming.settings import ROOT, load_settings
 from tests.landing import Delivery, delivery, event_text, land
 
 pytestmark = pytest.mark.timeout(120)
@@ -69,6 +76,52 @@ def test_what_is_behind_is_judged_only_where_nothing_may_be_on_its_way(
     assert _broken(environment, "--open", status=1).keys() == {"days_off"}
 
 
+@pytest.fixture
+def sealed(environment: dict[str, str], lake: DirectoryLake) -> datetime:
+    """An hour of two records that is sealed, balanced and verified."""
+    hour = hour_of(NOW) - timedelta(hours=3)
+    land(lake, [delivery(hour, click, hour + timedelta(minutes=5)) for click in ("a", "b")], "repair-1")
+    with closing(open_event_stream(load_settings(environment), EVENTS)) as stream:
+        for shard in stream.list_shards():
+            lease = stream.acquire(shard, DELIVERY, "test", 10)
+            assert lease
+            lease.checkpoint(None, NOW)
+    _run(environment, "materialize", status=0)
+    assert _broken(environment, status=0) == {}
+    return hour
+
+
+def test_a_file_that_comes_late_to_a_sealed_hour_is_not_judged_before_it_is_reopened(
+    environment: dict[str, str], lake: DirectoryLake, sealed: datetime
+) -> None:
+    land(lake, [delivery(sealed, "late", sealed + timedelta(minutes=6))], "repair-2")
+
+    assert _broken(environment, "--open", status=1).keys() >= {"records_lost", "hours_miscounted"}
+    assert _broken(environment, status=0) == {}
+    assert "not judged: 1 hours of arrival" in _verify(environment, status=0).stderr
+    _run(environment, "materialize", status=0)
+    assert _broken(environment, status=0) == _broken(environment, "--open", status=0) == {}
+    assert "not judged" not in _verify(environment, status=0).stderr
+
+
+def test_a_record_that_a_sealed_and_balanced_hour_lost_is_named(
+    environment: dict[str, str], lake: DirectoryLake, sealed: datetime
+) -> None:
+    files = [lake.partition(table, sealed) for table in (ENRICHED_EVENTS, EVENT_LEDGER)]
+    enriched, ledger = (file for file in files if file)
+    rows = pq.read_table(enriched, partitioning=None)
+    # The ledger after it, as it was: nothing says that the hour is to be done again.
+    for file, table in ((enriched, rows.slice(1)), (ledger, pq.read_table(ledger, partitioning=None))):
+        dated = file.stat().st_mtime_ns
+        pq.write_table(table, file)
+        os.utime(file, ns=(dated, dated))
+
+    broken = _broken(environment, status=1)
+
+    assert broken["records_lost"]["broken"] == broken["hours_miscounted"]["broken"] == 1
+    assert "not judged" not in _verify(environment, status=1).stderr
+
+
 def test_without_a_platform_or_a_lake_they_say_what_to_do(tmp_path: Path) -> None:
     environment = {"CLICKSTREAM_HOME": str(tmp_path)}
     assert "./run up" in _run(environment, "materialize", status=1)
@@ -76,14 +129,23 @@ def test_without_a_platform_or_a_lake_they_say_what_to_do(tmp_path: Path) -> Non
 
 
 def _broken(environment: dict[str, str], *options: str, status: int) -> dict[str, Any]:
-    verdicts: dict[str, Any] = json.loads(_run(environment, "verify", "--json", *options, status=status))
+    verdicts: dict[str, Any] = json.loads(_verify(environment, "--json", *options, status=status).stdout)
     return {promise: verdict for promise, verdict in verdicts.items() if verdict["broken"]}
 
 
 def _run(environment: dict[str, str], *arguments: str, status: int) -> str:
+    finished = _finished(environment, *arguments, status=status)
+    return finished.stderr if status and not finished.stdout else finished.stdout
+
+
+def _verify(environment: dict[str, str], *options: str, status: int) -> subprocess.CompletedProcess[str]:
+    return _finished(environment, "verify", *options, status=status)
+
+
+def _finished(environment: dict[str, str], *arguments: str, status: int) -> subprocess.CompletedProcess[str]:
     finished = subprocess.run(
         [sys.executable, "-m", "commands", *arguments],
         env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert finished.returncode == status, finished.stdout + finished.stderr
-    return finished.stderr if status and not finished.stdout else finished.stdout
+    return finished
