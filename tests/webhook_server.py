@@ -9,17 +9,22 @@ from streaming.runtime.servers import LOOPBACK
 
 
 class WebhookServer:
-    """Answers with `status`; only what it answers with a 2xx counts as taken. While it `hangs`, it answers nothing."""
+    """Answers with `status`; only what it answers with a 2xx counts as taken. While it `hangs`, it answers nothing.
+
+    `paths` are those that were posted to.
+    """
 
     def __init__(self) -> None:
         self.status = 200
         self.hangs = False
         self.documents: list[dict[str, Any]] = []
+        self.paths: list[str] = []
         self._closing = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                server.paths.append(self.path)
                 document = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 if server.hangs:
                     server._closing.wait()

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Callable
 
 import pytest
 
@@ -40,3 +41,24 @@ def test_a_webhook_that_hangs_is_given_up(webhook_server: WebhookServer) -> None
     with pytest.raises(WebhookError):
         webhook.post(webhook_server.url, DOCUMENT)
     assert time.monotonic() - began < 8
+
+
+def test_an_address_that_is_kept_in_a_secret_may_be_replaced(
+    webhook_server: WebhookServer, put_secret: Callable[[str, str], None]
+) -> None:
+    put_secret("shop/webhook", f"{webhook_server.url}/old")
+    webhook_server.status = 404
+    for _ in range(2):  # read, and read anew
+        with pytest.raises(WebhookError, match=r"^it answered 404$"):
+            webhook.post("secretsmanager:shop/webhook", DOCUMENT)
+        put_secret("shop/webhook", webhook_server.url)
+    webhook_server.status = 200
+    webhook.post("secretsmanager:shop/webhook", DOCUMENT)
+
+    assert webhook_server.documents == [DOCUMENT]
+    assert webhook_server.paths == ["/services/T0KEN/old", "/services/T0KEN/old", "/services/T0KEN"]
+
+
+def test_a_secret_that_cannot_be_read_is_named(put_secret: Callable[[str, str], None]) -> None:
+    with pytest.raises(WebhookError, match=r"^the secret shop/unknown cannot be read: "):
+        webhook.post("secretsmanager:shop/unknown", DOCUMENT)
