@@ -16,6 +16,7 @@ from clickstream_assets.enriched.assets import enriched_assets
 from clickstream_assets.failed.assets import failed_assets
 from clickstream_assets.flattened.assets import flattened_assets
 from clickstream_assets.freshness import latest_hours_are_present
+from clickstream_assets.health import AwsHealthResource, LocalHealthResource
 from clickstream_assets.ingestion.assets import ingestion_assets
 from clickstream_assets.jobs import JOBS
 from clickstream_assets.last_access import last_access
@@ -72,12 +73,12 @@ def build_definitions(
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=[*sensors(partitions), rebuild_dashboard, alert_sensor(settings), fail_dead_runs],
-        resources=resources(settings) | dict(resource_overrides or {}),
+        resources=resources_of(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )
 
 
-def resources(settings: Settings) -> dict[str, Any]:
+def resources_of(settings: Settings) -> dict[str, Any]:
     """The edges of the deployment that the settings are of, by role."""
     return aws_resources(settings) if settings.deployment == "aws" else local_resources(settings)
 
@@ -85,7 +86,7 @@ def resources(settings: Settings) -> dict[str, Any]:
 @contextmanager
 def opened_edges(settings: Settings, *roles: str) -> Iterator[Any]:
     """Some edges, by role, for who works on them without a run."""
-    edges = resources(settings)
+    edges = resources_of(settings)
     with dg.build_resources({role: edges[role] for role in roles}) as some:
         yield some
 
@@ -101,6 +102,7 @@ def local_resources(settings: Settings) -> dict[str, Any]:
         "catalog_database": DuckDBCatalogResource(file=str(settings.home / "catalog.duckdb"), root=root),
         "federation": duckdb_federation,
         "delivery": RedisDeliveryResource(),
+        "health": LocalHealthResource(),
         "spark": LocalSparkResource(scratch=root),
         **_shared_resources(),
     }
@@ -111,13 +113,15 @@ def aws_resources(settings: Settings) -> dict[str, Any]:
     from resources.aws.glue.jobs import GlueSparkResource  # noqa: PLC0415  loads boto3
 
     stack, bucket = settings.stack.name, settings.lake_bucket
+    delivery = FirehoseDeliveryResource(stack=stack)
+    lake = S3LakeResource(
+        bucket=bucket,
+        database=settings.stack.database,
+        folder=str(settings.lake),
+        copies_bytes=settings.lake_copies_bytes,
+    )
     return {
-        "lake": S3LakeResource(
-            bucket=bucket,
-            database=settings.stack.database,
-            folder=str(settings.lake),
-            copies_bytes=settings.lake_copies_bytes,
-        ),
+        "lake": lake,
         "warehouse": RedshiftWarehouseResource(
             stack=stack,
             statement_timeout_seconds=settings.statement_timeout_seconds,
@@ -126,7 +130,8 @@ def aws_resources(settings: Settings) -> dict[str, Any]:
         ),
         "catalog_database": GlueCatalogResource(stack=stack, bucket=bucket),
         "federation": athena_federation(settings.stack, settings.statement_timeout_seconds),
-        "delivery": FirehoseDeliveryResource(stack=stack),
+        "delivery": delivery,
+        "health": AwsHealthResource(lake=lake, delivery=delivery),
         "spark": GlueSparkResource(stack=stack, bucket=bucket),
         **_shared_resources(),
     }

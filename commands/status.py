@@ -68,10 +68,7 @@ class Report(NamedTuple):
     @property
     def state(self) -> str:
         """`stopped` where nothing runs, else `well` or the worst of the alerts."""
-        if not self.health.processes:
-            return "stopped"
-        severities = {alert.severity for alert in self.alerts}
-        return next((severity for severity in ("critical", "warning") if severity in severities), "well")
+        return worst(self.alerts) if self.health.processes else "stopped"
 
 
 @click.command()
@@ -87,7 +84,7 @@ def status(as_json: bool, watch: bool) -> None:
       2  a critical alert is active
       3  nothing runs in this home, a setting cannot be used, or AWS does not answer
 
-    On AWS it shows how far the tables are, and where CloudWatch shows the rest; status 2 where the ledger is red.
+    On AWS it shows alerts, how far the tables are, and where CloudWatch shows the rest.
     """
     try:
         settings = load_settings()
@@ -121,7 +118,7 @@ def _show_processes(error: str, as_json: bool) -> NoReturn:
 
 
 def _show_aws(settings: Settings, as_json: bool) -> NoReturn:
-    """Show how far the tables are, and where the rest is watched."""
+    """Show alerts, how far the tables are, and where the rest is watched."""
     from commands import status_on_aws  # loads Dagster, which the status of one machine does without
 
     report = status_on_aws.look(settings)
@@ -230,7 +227,7 @@ def _rendered(report: Report) -> RenderableType:
     heading = Text.assemble(title, f"  {health.home}  {health.at:%Y-%m-%d %H:%M:%S} UTC")
     parts: list[RenderableType] = [heading if health.processes else _nothing_runs(health.home)]
     if report.alerts:
-        parts.append(_alerts(report.alerts))
+        parts.append(alert_table(report.alerts))
     parts.append(_figures(report))
     if health.stream:
         parts.append(_backlog(health.stream.backlog))
@@ -243,7 +240,14 @@ def _nothing_runs(home: Path) -> str:
     return f"nothing runs in {home}; ./run up starts it"
 
 
-def _alerts(alerts: Iterable[Alert]) -> Table:
+def worst(alerts: Iterable[Alert]) -> str:
+    """The worst severity of alerts, `well` without any."""
+    severities = {alert.severity for alert in alerts}
+    return next((severity for severity in ("critical", "warning") if severity in severities), "well")
+
+
+def alert_table(alerts: Iterable[Alert]) -> Table:
+    """What is wrong, and what to do about it."""
     table = Table.grid(padding=(0, 1))
     for alert in alerts:
         table.add_row(Text(alert.name, STYLES[alert.severity]), alert.summary)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
-from resources.delivery import Delivery, DeliveryProgress
 from resources.lake import File
 from streaming.domain.envelope import MAX_STAMP_DRIFT
 from streaming.domain.stack import Stack
@@ -52,9 +51,13 @@ class FirehoseMetrics(NamedTuple):
 
 
 class FirehoseProgress(NamedTuple):
-    """How far Firehose is: every record that arrived before `caught_up_to` is in the lake; None when nobody knows."""
+    """How far Firehose is: every record that arrived before `caught_up_to` is in the lake; None when nobody knows.
+
+    `records_come`: some came so lately that traffic goes on, and so long ago that they should have been delivered.
+    """
 
     caught_up_to: datetime | None
+    records_come: bool = False
 
     def has_passed(self, file: File) -> bool:
         """Whether Firehose has delivered all that arrived with what a landing file holds; of its own files, those
@@ -113,6 +116,11 @@ def _reads_on(metrics: FirehoseMetrics, at: datetime) -> bool:
     return told_of_late and not any(value for series in disquiet for value in lately(series))
 
 
+def records_come(metrics: FirehoseMetrics, at: datetime) -> bool:
+    """Whether any came in the quarter of an hour before the last one that ends at `at`."""
+    return any(count for minute, count in metrics.incoming.items() if at - 2 * SILENCE <= minute < at - SILENCE)
+
+
 class FirehoseDelivery:
     """Delivery by a stack's Firehose stream `events`.
 
@@ -124,11 +132,12 @@ class FirehoseDelivery:
         self._stream = stack.part(EVENTS)
         self._cloudwatch = client("cloudwatch")
 
-    def progress(self) -> DeliveryProgress:
+    def progress(self) -> FirehoseProgress:
         at = datetime.now(UTC).replace(second=0, microsecond=0) - METRICS_DELAY
-        moment = delivered_up_to(self._metrics(at), at)
+        metrics = self._metrics(at)
+        moment = delivered_up_to(metrics, at)
         # Kinesis took a record up to so much after its stamp, by which the lake has its hours.
-        return FirehoseProgress(moment - MAX_STAMP_DRIFT if moment else None)
+        return FirehoseProgress(moment - MAX_STAMP_DRIFT if moment else None, records_come(metrics, at))
 
     def _metrics(self, at: datetime) -> FirehoseMetrics:
         queries = [
@@ -159,10 +168,10 @@ class FirehoseDelivery:
         }
 
 
-class FirehoseDeliveryResource(dg.ConfigurableResource[Delivery]):
+class FirehoseDeliveryResource(dg.ConfigurableResource[FirehoseDelivery]):
     """How far the Firehose stream of a stack on AWS is."""
 
     stack: str
 
-    def create_resource(self, context: dg.InitResourceContext) -> Delivery:
+    def create_resource(self, context: dg.InitResourceContext) -> FirehoseDelivery:
         return FirehoseDelivery(Stack(self.stack))

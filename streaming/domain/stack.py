@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+# The namespace in CloudWatch of what the platform measures itself.
+METRICS = "Clickstream"
+
 
 class Stack(NamedTuple):
     """A deployment on AWS. The template in `infra/` gives its resources the same names."""

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from clickstream_assets.alerts import alert_sensor
+from clickstream_assets.health import LocalHealth
 from resources.lake import DirectoryLake
 from streaming.settings import Settings
 from tests.streaming.runtime.health.conftest import WriteLedger, write_ledger
@@ -29,7 +30,8 @@ class Sensor:
     def tick(self, webhook: str) -> str:
         """The active alerts, as the tick says them."""
         sensor = alert_sensor(replace(self._settings, alert_webhook=webhook))
-        with dg.build_sensor_context(self._instance, self.cursor) as context:
+        health = LocalHealth(self._settings)
+        with dg.build_sensor_context(self._instance, self.cursor, resources={"health": health}) as context:
             result = sensor.evaluate_tick(context)
         self.cursor = result.cursor
         assert result.skip_message

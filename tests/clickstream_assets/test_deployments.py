@@ -81,7 +81,7 @@ def test_every_role_has_an_edge_in_both() -> None:
     assert local.keys() == aws.keys()
     same = {role for role in local if type(local[role]) is type(aws[role])}
     assert same >= {"users_db", "user_cache", "look_ups"}
-    assert not same & {"lake", "warehouse", "catalog_database", "delivery"}
+    assert not same & {"lake", "warehouse", "catalog_database", "delivery", "health"}
 
 
 @pytest.mark.parametrize("deployment", ["local", "aws"])

@@ -15,17 +15,23 @@ Severity = Literal["warning", "critical"]
 BACKLOG_SHARE = 0.5
 DISK_USED_SHARE = 0.9
 LOST_WITHIN = timedelta(days=1)
+# What CloudWatch proves of delivery, it proves half an hour after the fact.
+PROVEN_WITHIN_SECONDS = 3600
 _MOST_HOURS_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Something that is wrong while `found` says so: in words and figures, without personal data."""
+    """Something that is wrong while `found` says so: in words and figures, without personal data.
+
+    `is_aws_own`: of what AWS itself runs there, and watches by alarms on its own metrics.
+    """
 
     name: str
     severity: Severity
     found: Callable[[Health, Settings], str | None]
     advice: str
+    is_aws_own: bool = False
 
 
 class Alert(NamedTuple):
@@ -75,9 +81,10 @@ def hour_overdue(health: Health, settings: Settings) -> str | None:
 
 
 def delivery_late(health: Health, settings: Settings) -> str | None:
-    """Delivery is further behind now than its buffer and the delay that is tolerated."""
+    """Delivery is further behind now than its buffer and the delay that is tolerated, or than CloudWatch's proof is."""
     age = health.stream.delivery_age_seconds if health.stream else 0.0
-    tolerated = settings.delivery_buffer_seconds + settings.alert_delay_seconds
+    here = settings.delivery_buffer_seconds + settings.alert_delay_seconds
+    tolerated = PROVEN_WITHIN_SECONDS if settings.deployment == "aws" else here
     return f"delivery to the lake is {age:.0f} s behind" if age > tolerated else None
 
 
@@ -146,12 +153,14 @@ CONDITIONS: Sequence[Condition] = (
         "critical",
         stream_down,
         "Clients get 503 and nothing is lost. Look at <home>/logs/stream-redis.log, or at the server REDIS_URL names.",
+        is_aws_own=True,
     ),
     Condition(
         "collector_down",
         "critical",
         collector_down,
         "Clients cannot connect and must send again. Look at <home>/logs/collector.log.",
+        is_aws_own=True,
     ),
     Condition(
         "ledger_red",
@@ -171,14 +180,15 @@ CONDITIONS: Sequence[Condition] = (
         "delivery_late",
         "critical",
         delivery_late,
-        "Events are safe on the stream and not yet in the lake. Look at <home>/logs/delivery.log: a full disk, "
-        "a transform that fails, or more load than one worker takes.",
+        "Events are safe on the stream and not yet in the lake. Look at <home>/logs/delivery.log, or on AWS at the "
+        "metrics and errors of Firehose: a full disk, a transform that fails, or more load than one worker takes.",
     ),
     Condition(
         "backlog_high",
         "critical",
         backlog_high,
         "At 100 % the collector answers 503. As delivery_late; CLICKSTREAM_STREAM_BACKLOG buys time.",
+        is_aws_own=True,
     ),
     Condition(
         "consumer_late",
@@ -186,12 +196,14 @@ CONDITIONS: Sequence[Condition] = (
         consumer_late,
         "Look at <home>/logs/consumers.log. What it has not read when CLICKSTREAM_STREAM_RETENTION_SECONDS are over "
         "is trimmed.",
+        is_aws_own=True,
     ),
     Condition(
         "records_lost",
         "warning",
         records_lost,
         "The events themselves are in the lake. Materialize the asset last_access; see docs/operations.md.",
+        is_aws_own=True,
     ),
     Condition(
         "failures_high",
@@ -209,7 +221,8 @@ CONDITIONS: Sequence[Condition] = (
         "disk_nearly_full",
         "critical",
         disk_nearly_full,
-        "When it is full, delivery waits and the stream fills up. Make room or move CLICKSTREAM_LAKE.",
+        "When it is full, delivery waits and the stream fills up; on AWS, runs of Dagster fail. Make room or move "
+        "CLICKSTREAM_LAKE.",
     ),
 )
 

@@ -1,17 +1,20 @@
 """What the ledger says of the platform's health, at a cost that does not grow with its age.
 
 A file an hour makes thousands in a few years. A look lists them all, at microseconds each, and opens those that were
-written since the last look of any process: what it finds is kept in an index file. The raw hours are looked at as far
-back as the sensors should have settled them in.
+written since the last look of any process: what it finds is kept in an index file. On one machine, the raw hours are
+looked at as far back as the sensors should have settled them in.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,6 +30,15 @@ RECENT_HOURS = 3
 SETTLED_WITHIN = timedelta(hours=2)
 _MOST_RAW_HOURS = 168
 _HOUR_FOLDERS = 4  # year=, month=, day=, hour=
+_READ_AT_ONCE = 16  # they may have to be fetched first
+
+
+class LedgerFile(NamedTuple):
+    """The file of an hour of `event_ledger`, and when it was put in place, ns since 1970."""
+
+    hour: datetime
+    written_at: int
+    file: PathLike[str]
 
 
 class LedgerHour(msgspec.Struct, frozen=True):
@@ -90,7 +102,15 @@ def ledger_health(
         caught_up_to: how far delivery is; None where that is not known, and then no hour is overdue.
         degraded_share: the share of an hour's rows from which on it is degraded.
     """
-    ledger = read_ledger(lake, index)
+    ledger = read_ledger(ledger_files(lake), index)
+    overdue = _overdue(lake, ledger, min(now, caught_up_to)) if caught_up_to else []
+    return at_a_glance(ledger, overdue, now, degraded_share)
+
+
+def at_a_glance(
+    ledger: Mapping[datetime, LedgerHour], overdue: list[datetime], now: datetime, degraded_share: float
+) -> LedgerHealth:
+    """What the hours of a ledger come to."""
     hours = sorted(ledger.values(), key=lambda hour: hour.arrival_hour, reverse=True)
     red = [hour for hour in hours if hour.state == "red"]
     return LedgerHealth(
@@ -98,21 +118,23 @@ def ledger_health(
         last_sealed=next((hour.arrival_hour for hour in hours if hour.state != "open"), None),
         red=[hour.arrival_hour for hour in red],
         unaccounted_records=sum(hour.missing_records + hour.unknown_records for hour in red),
-        overdue=_overdue(lake, ledger, min(now, caught_up_to)) if caught_up_to else [],
+        overdue=overdue,
         degraded=[hour.arrival_hour for hour in hours if hour.degraded_share > degraded_share],
         recent=_recent(hour for hour in hours if hour.arrival_hour > now - timedelta(hours=RECENT_HOURS)),
     )
 
 
-def read_ledger(lake: Path, index: Path) -> dict[datetime, LedgerHour]:
+def read_ledger(files: Sequence[LedgerFile], index: Path) -> dict[datetime, LedgerHour]:
     """The ledger by hour of arrival."""
     known = _load(index)
-    ledger = {}
-    for hour in _newest_hours(lake / EVENT_LEDGER.prefix):
-        file = lake / hour_prefix(EVENT_LEDGER.prefix, hour) / f"{EVENT_LEDGER.name}.parquet"
-        if written_at := _written_at(file):
-            row = known.get(hour)
-            ledger[hour] = row if row and row.written_at == written_at else _read(file, written_at)
+    ledger = {
+        each.hour: known[each.hour]
+        for each in files
+        if each.hour in known and known[each.hour].written_at == each.written_at
+    }
+    with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
+        for row in threads.map(_read, [each for each in files if each.hour not in ledger]):
+            ledger[row.arrival_hour] = row
     if ledger != known:
         _save(index, ledger)
     return ledger
@@ -154,15 +176,24 @@ def _is_settled(lake: Path, row: LedgerHour | None, hour: datetime, deadline: da
     return all(moment <= row.written_at for moment in came)
 
 
-def _read(file: Path, written_at: int) -> LedgerHour:
+def ledger_files(lake: Path) -> list[LedgerFile]:
+    """The ledger of a lake in a folder."""
+    files = (
+        (hour, lake / hour_prefix(EVENT_LEDGER.prefix, hour) / f"{EVENT_LEDGER.name}.parquet")
+        for hour in _newest_hours(lake / EVENT_LEDGER.prefix)
+    )
+    return [LedgerFile(hour, written_at, file) for hour, file in files if (written_at := _written_at(file))]
+
+
+def _read(found: LedgerFile) -> LedgerHour:
     import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of a second that most looks need not spend
 
-    with pq.ParquetFile(file) as ledger:
+    with pq.ParquetFile(found.file) as ledger:
         there = set(ledger.schema_arrow.names)
         [row] = ledger.read([name for name in LedgerHour.__struct_fields__ if name in there]).to_pylist()
     row["arrival_hour"] = row["arrival_hour"].replace(tzinfo=UTC)
     row["failures_by_type"] = msgspec.json.decode(row["failures_by_type"])
-    return LedgerHour(**row, written_at=written_at)
+    return LedgerHour(**row, written_at=found.written_at)
 
 
 def _newest_hours(folder: Path) -> Iterator[datetime]:

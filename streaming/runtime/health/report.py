@@ -61,7 +61,8 @@ class StreamHealth:
     None on Kinesis, which does not count.
 
     `caught_up_to`: every event that arrived before this moment is in the lake; None while a shard was never delivered,
-    and then delivery's age is that of the oldest record before it.
+    and then delivery's age is that of the oldest record before it. On AWS it is as far as CloudWatch proves; the age is
+    0 while nothing comes, and the rest is CloudWatch's own.
     """
 
     records: dict[str, dict[str, int]]
@@ -77,7 +78,7 @@ class Health:
 
     Without a supervisor there are no `processes`, and nothing is `up_since`. `stream` is None when it does not answer
     or has no address, `refused` (events by type, since the collector started) when the collector does not answer. The
-    disk is the lake's.
+    disk is the lake's; on AWS that of the copies.
     """
 
     at: datetime
@@ -99,23 +100,33 @@ class Health:
 def measure(settings: Settings) -> Health:
     """Measure now; takes a few seconds at most, whatever does not answer."""
     at = datetime.now(UTC)
-    system = running_system(settings.home)
-    running = processes(settings.home)
     with ThreadPoolExecutor(1) as aside:
         # Without a collector of ours, what answers at the default address is another platform's.
-        refused = aside.submit(refused_events, settings) if "collector" in running else None
+        refused = aside.submit(refused_events, settings) if "collector" in processes(settings.home) else None
         stream = _stream(settings, at) if settings.redis_url else None
         caught_up_to = stream.caught_up_to if stream else None
         index = settings.home / INDEX_FILE
         ledger = ledger_health(settings.lake, index, at, caught_up_to, settings.alert_degraded_share)
+    return health_here(settings, at, stream, ledger, refused.result() if refused else None)
+
+
+def health_here(
+    settings: Settings,
+    at: datetime,
+    stream: StreamHealth | None,
+    ledger: LedgerHealth,
+    refused: dict[str, float] | None = None,
+) -> Health:
+    """What was measured of stream, ledger and collector, with the processes and the disk of this machine."""
+    system = running_system(settings.home)
     disk = shutil.disk_usage(_nearest_folder(settings.lake))
     return Health(
         at=at,
         home=settings.home,
         up_since=datetime.fromtimestamp(system["started"], UTC) if system else None,
-        processes=running,
+        processes=processes(settings.home),
         stream=stream,
-        refused=refused.result() if refused else None,
+        refused=refused,
         ledger=ledger,
         disk_used_bytes=disk.used,
         disk_free_bytes=disk.free,

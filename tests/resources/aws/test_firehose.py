@@ -7,7 +7,14 @@ from pathlib import Path
 import boto3
 import pytest
 
-from resources.aws.firehose import METRICS_DELAY, FirehoseDelivery, FirehoseMetrics, FirehoseProgress, delivered_up_to
+from resources.aws.firehose import (
+    METRICS_DELAY,
+    FirehoseDelivery,
+    FirehoseMetrics,
+    FirehoseProgress,
+    delivered_up_to,
+    records_come,
+)
 from resources.delivery import ShardProgress
 from streaming.domain.envelope import MAX_STAMP_DRIFT
 from streaming.domain.stack import Stack
@@ -181,6 +188,12 @@ def tell(metric: str, values: Iterable[tuple[datetime, float]], namespace: str =
     boto3.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=data)
 
 
+@pytest.mark.parametrize(("minute", "come"), [(31, False), (30, True), (16, True), (15, False), (1, False)])
+def test_records_come_when_some_did_before_what_may_still_be_held(minute, come):
+    assert records_come(metrics(incoming=minutes((minute, 1))), AT) is come
+    assert not records_come(metrics(incoming=minutes((minute, 0))), AT)
+
+
 @pytest.mark.usefixtures("aws")
 class TestCloudWatch:
     def test_an_account_without_figures_knows_nothing(self):
@@ -200,4 +213,5 @@ class TestCloudWatch:
         newest = datetime.now(UTC).replace(second=0, microsecond=0) - METRICS_DELAY - timedelta(minutes=1)
         expected = newest - timedelta(seconds=81) - MAX_STAMP_DRIFT
         assert expected - timedelta(minutes=1) <= found <= expected
-        assert FirehoseDelivery(Stack("another")).progress().caught_up_to is None
+        assert FirehoseDelivery(Stack("clickstream")).progress().records_come
+        assert FirehoseDelivery(Stack("another")).progress() == FirehoseProgress(None, records_come=False)

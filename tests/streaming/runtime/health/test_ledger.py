@@ -10,7 +10,7 @@ import pytest
 
 from streaming.domain.layout import hour_prefix
 from streaming.edges.lake import LocalLake
-from streaming.runtime.health.ledger import LedgerHealth, Recent, ledger_health, read_ledger
+from streaming.runtime.health.ledger import LedgerHealth, Recent, ledger_files, ledger_health, read_ledger
 from tests.streaming.runtime.health.conftest import HOUR, NOW, WriteLedger
 
 ONE_HOUR = timedelta(hours=1)
@@ -76,11 +76,11 @@ def test_a_file_is_opened_once_for_each_time_it_is_written(
 ) -> None:
     for hour in (HOUR, HOUR + ONE_HOUR):
         write_ledger(hour, "open")
-    read_ledger(lake.root, index)
+    read_ledger(ledger_files(lake.root), index)
     index.write_bytes(index.read_bytes().replace(b'"open"', b'"remembered"'))
     write_ledger(HOUR + ONE_HOUR, "balanced")
 
-    ledger = read_ledger(lake.root, index)
+    ledger = read_ledger(ledger_files(lake.root), index)
 
     assert {hour: row.state for hour, row in ledger.items()} == {HOUR: "remembered", HOUR + ONE_HOUR: "balanced"}
 
@@ -92,7 +92,7 @@ def test_an_index_that_is_not_understood_is_made_anew(
     index.write_bytes(content)
     write_ledger(HOUR)
     assert look(lake, index).hours == {"balanced": 1}
-    assert read_ledger(lake.root, index)[HOUR].state == "balanced"
+    assert read_ledger(ledger_files(lake.root), index)[HOUR].state == "balanced"
     assert len(index.read_bytes()) > 10
 
 
@@ -106,7 +106,7 @@ def test_an_index_that_cannot_be_kept_costs_nothing_but_time(
 def test_hours_that_an_earlier_version_balanced(lake: LocalLake, index: Path, write_ledger: WriteLedger) -> None:
     write_ledger(HOUR, without=("degraded_records", "conflicting_clicks"), enriched_records=5)
     assert look(lake, index).degraded == []
-    assert read_ledger(lake.root, index)[HOUR].conflicting_clicks == 0
+    assert read_ledger(ledger_files(lake.root), index)[HOUR].conflicting_clicks == 0
 
 
 class TestOverdue:
@@ -146,7 +146,7 @@ class TestOverdue:
 def test_thousands_of_hours_are_looked_at_in_a_moment(lake: LocalLake, index: Path, write_ledger: WriteLedger) -> None:
     write_ledger(HOUR)
     [ledger] = lake.path("event_ledger").rglob("*.parquet")
-    row = read_ledger(lake.root, index)[HOUR]
+    row = read_ledger(ledger_files(lake.root), index)[HOUR]
     hours = [HOUR - number * ONE_HOUR for number in range(5_000)]
     for hour in hours[1:]:
         folder = lake.path(hour_prefix("event_ledger", hour))
