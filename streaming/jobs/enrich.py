@@ -21,6 +21,7 @@ from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING
 from streaming.edges.geo.provider import open_geo
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema, write_row_groups
+from streaming.edges.secrets import resolve
 from streaming.jobs.enrichment import enrich_records
 from streaming.jobs.files import local_copy, open_input, open_output, read_table
 from streaming.jobs.look_ups import PATIENCE_SECONDS, FixedLookUps, RecordedLookUps
@@ -91,11 +92,18 @@ def enrich_part(told: bytes, part: Part) -> bool:
 
 @lru_cache(maxsize=1)
 def look_ups(told: bytes) -> FixedLookUps:
-    """What was handed over, opened once in a process."""
+    """What was handed over, opened once in a process.
+
+    Raises:
+        SecretError: the token of ipinfo.io cannot be read, without which every place would count as not to be found.
+        ValueError: enrichment is another one here than where it was handed over.
+    """
     handed_over = msgspec.json.decode(told, type=HandedOver)
     os.environ |= handed_over.settings
+    settings = load_settings()
+    resolve(settings.ipinfo_token or "")
     geoip = local_copy(handed_over.geoip) if handed_over.geoip else None
-    geo = open_geo(replace(load_settings(), geoip_database=geoip, lookup_deadline_seconds=PATIENCE_SECONDS))
+    geo = open_geo(replace(settings, geoip_database=geoip, lookup_deadline_seconds=PATIENCE_SECONDS))
     if not handed_over.version.startswith(f"{CODE_VERSION}/{geo.build}/"):
         raise ValueError(f"{CODE_VERSION}/{geo.build} is here, but {handed_over.version} is asked for")
     names = read_table(handed_over.names).to_pydict()
