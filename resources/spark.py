@@ -40,7 +40,7 @@ SETTINGS = {
 }
 
 
-class Told(NamedTuple):
+class JobReport(NamedTuple):
     """What a job reports of a partition: how it was written, and what to tell of it in its metadata."""
 
     written: Written
@@ -57,7 +57,7 @@ class Spark(Protocol):
     def shared(self) -> AbstractContextManager[str]:
         """A folder, path or URL, for what a job and who asks for it hand each other; it goes when the block ends."""
 
-    def run(self, context: dg.AssetExecutionContext, job: str, work: msgspec.Struct) -> dict[str, Told]:
+    def run(self, context: dg.AssetExecutionContext, job: str, work: msgspec.Struct) -> dict[str, JobReport]:
         """Run the job `streaming/jobs/<job>.py`; returns what it says of each partition, by its key.
 
         Raises:
@@ -77,7 +77,7 @@ class LocalSpark:
         with TemporaryDirectory(prefix=".scratch-", dir=self._scratch) as folder:
             yield folder
 
-    def run(self, context: dg.AssetExecutionContext, job: str, work: msgspec.Struct) -> dict[str, Told]:
+    def run(self, context: dg.AssetExecutionContext, job: str, work: msgspec.Struct) -> dict[str, JobReport]:
         if not ENVIRONMENT.exists():
             raise SparkError("Spark is not installed: ./run up and ./run materialize see to it")
         with self.shared() as folder:
@@ -88,7 +88,7 @@ class LocalSpark:
                 env=environment | {"PYTHONPATH": str(ROOT)},
                 extras=msgspec.to_builtins(work),
             )
-        return told(context, done)
+        return reported(context, done)
 
 
 class LocalSparkResource(dg.ConfigurableResource[LocalSpark]):
@@ -105,17 +105,17 @@ def lake_file(file: File) -> LakeFile:
     return file.origin if isinstance(file, RemoteFile) and file.origin else LakeFile(os.fspath(file))
 
 
-def target(staged: Staged, key: str, says: Mapping[str, str]) -> Target:
-    """Where a job writes a partition that is being published, and what that says of itself."""
-    return Target(key, f"{staged.prefix}{staged.name}" if staged.prefix else str(staged.path), dict(says))
+def target(staged: Staged, key: str, file_metadata: Mapping[str, str]) -> Target:
+    """Where a job writes a partition that is being published, and what its metadata say of it."""
+    return Target(key, f"{staged.prefix}{staged.name}" if staged.prefix else str(staged.path), dict(file_metadata))
 
 
-def told(context: dg.AssetExecutionContext, done: PipesClientCompletedInvocation) -> dict[str, Told]:
+def reported(context: dg.AssetExecutionContext, done: PipesClientCompletedInvocation) -> dict[str, JobReport]:
     """What a job reported of the partitions it wrote, by their keys, and where it ran."""
     # Pipes has Dagster insist on every output; assets here report just the partitions that were written.
     context.op_execution_context.get_step_execution_context()._requires_typed_event_stream = False
-    reported = [msgspec.convert(message, Written) for message in done.get_custom_messages()]
-    return {each.key: Told(each, {**done.metadata, **_metadata(each)}) for each in reported}
+    written = [msgspec.convert(message, Written) for message in done.get_custom_messages()]
+    return {each.key: JobReport(each, {**done.metadata, **_metadata(each)}) for each in written}
 
 
 def _metadata(written: Written) -> dict[str, Any]:

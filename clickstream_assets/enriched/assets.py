@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.checks import Check, Verdict, evaluate_partitions
 from clickstream_assets.enriched.heal import Healed
-from clickstream_assets.enriched.on_spark import Enriched, enrich_on_spark
+from clickstream_assets.enriched.on_spark import EnrichedPartition, enrich_on_spark
 from clickstream_assets.enriched.repair import Repaired, count_degraded, degraded_hours, repair
 from clickstream_assets.enriched.seal import SealedHour, has_arrivals, is_closed, is_made_from_raw, seal_hour
 from clickstream_assets.freshness import HOURLY
@@ -94,7 +94,7 @@ def enriched_assets(partitions: Partitions, degraded_share: float, engine: str) 
         from_raw = True if config.from_raw is None and BACKFILL_TAG in context.run.tags else config.from_raw
         hours = [hour_of_key(key) for key in context.partition_keys]
         closed = [hour for hour in hours if is_closed(hour, lake, progress) and has_arrivals(hour, lake)]
-        on_spark: dict[datetime, Enriched] = {}
+        on_spark: dict[datetime, EnrichedPartition] = {}
         if engine == "spark" and (anew := [hour for hour in closed if is_made_from_raw(hour, lake, from_raw)]):
             on_spark = enrich_on_spark(anew, lake, warehouse, look_ups, spark, partial(spark.run, context))
         schemas, degraded, healed = {}, {}, {}

@@ -18,7 +18,7 @@ from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, FAILED_EVENTS, RAW_EVENTS
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
-from streaming.jobs.enrichment import Failure, enrich_records, milliseconds
+from streaming.jobs.enrichment import RefusedRecord, enrich_records, milliseconds
 from streaming.jobs.raw import RAW_IDENTITIES, raw_records
 
 FEW = 5
@@ -63,7 +63,7 @@ def unaccounted_records(hour: datetime, lake: Lake, warehouse: Warehouse) -> lis
     return identities
 
 
-def keep_failures(hour: datetime, lake: Lake, failures: Iterable[Failure]) -> None:
+def keep_failures(hour: datetime, lake: Lake, failures: Iterable[RefusedRecord]) -> None:
     """Record failures where delivery would have: one error file a stage, named after the records in it."""
     for stage, some in groupby(sorted(failures, key=lambda failure: failure.stage), lambda failure: failure.stage):
         of_stage = list(some)
@@ -84,7 +84,7 @@ def _name(prefix: str, hour: datetime, kind: str, record_ids: Iterable[str]) -> 
     return f"{hour_prefix(prefix, hour)}/{kind}-{identities.hexdigest()[:32]}"
 
 
-def _error_line(failure: Failure) -> ErrorLine:
+def _error_line(failure: RefusedRecord) -> ErrorLine:
     return ErrorLine(
         attemptsMade=1,
         arrivalTimestamp=milliseconds(failure.record.arrival),

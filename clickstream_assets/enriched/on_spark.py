@@ -3,31 +3,24 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
 from clickstream_assets.enriched.heal import keep_failures
-from clickstream_assets.enriched.recorded import Snapshot, recorded_places
+from clickstream_assets.enriched.recorded import recorded_places
 from clickstream_assets.enriched.seal import ORDER, landed_files
 from resources.lake import Lake
-from resources.spark import Spark, Told, lake_file, target
+from resources.look_ups import EnrichmentSources, SnapshotLookUps
+from resources.spark import JobReport, Spark, lake_file, target
 from resources.warehouse import Warehouse, inlined, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, RAW_EVENTS
-from streaming.jobs.enrichment import Failure
+from streaming.jobs.enrichment import RefusedRecord
 from streaming.jobs.files import open_input, write_table
-from streaming.jobs.work import EnrichedHour, EnrichWork, HandedOver
+from streaming.jobs.work import EnrichedHour, EnrichWork
 
 
-class HandedOverLookUps(Protocol):
-    """Names and places as they stand now, here and for a job elsewhere."""
-
-    def snapshot(self) -> Snapshot: ...
-
-    def hand_over(self, shared: str) -> HandedOver: ...
-
-
-class Enriched(NamedTuple):
+class EnrichedPartition(NamedTuple):
     """An hour that was written: its rows, and what to tell of it in its metadata."""
 
     rows: int
@@ -38,10 +31,10 @@ def enrich_on_spark(
     hours: Collection[datetime],
     lake: Lake,
     warehouse: Warehouse,
-    look_ups: HandedOverLookUps,
+    look_ups: EnrichmentSources,
     spark: Spark,
-    run: Callable[[str, EnrichWork], dict[str, Told]],
-) -> dict[datetime, Enriched]:
+    run: Callable[[str, EnrichWork], dict[str, JobReport]],
+) -> dict[datetime, EnrichedPartition]:
     """Seal hours from their raw copies by one job of Spark's; `run` runs it."""
     keys = {f"{hour:%Y-%m-%dT%H}": hour for hour in hours}
     with spark.shared() as shared, ExitStack() as publishing:
@@ -52,11 +45,11 @@ def enrich_on_spark(
             look_ups.hand_over(shared),
             [_hour(key, hour, lake, warehouse, look_ups.snapshot(), shared, publishing) for key, hour in keys.items()],
         )
-        told = run("enrich", work)
+        reports = run("enrich", work)
         for key, hour in keys.items():
-            for failures in _failures(told[key].written.failures):
+            for failures in _failures(reports[key].written.failures):
                 keep_failures(hour, lake, failures)
-    return {hour: Enriched(told[key].written.rows, told[key].metadata) for key, hour in keys.items()}
+    return {hour: EnrichedPartition(reports[key].written.rows, reports[key].metadata) for key, hour in keys.items()}
 
 
 def _hour(
@@ -64,7 +57,7 @@ def _hour(
     hour: datetime,
     lake: Lake,
     warehouse: Warehouse,
-    look_ups: Snapshot,
+    look_ups: SnapshotLookUps,
     shared: str,
     publishing: ExitStack,
 ) -> EnrichedHour:
@@ -75,7 +68,7 @@ def _hour(
     if recorded is not None:
         write_table(recorded, f"{shared}/{key}-recorded.parquet")
     return EnrichedHour(
-        target(staged, key, landed.says(from_raw=True)),
+        target(staged, key, landed.file_metadata(from_raw=True)),
         [lake_file(file) for file in now.list_hour(RAW_EVENTS.prefix, hour)],
         [lake_file(file) for file in landed.files],
         f"{shared}/{key}",
@@ -83,9 +76,9 @@ def _hour(
     )
 
 
-def _failures(files: Iterable[str]) -> Iterator[list[Failure]]:
+def _failures(files: Iterable[str]) -> Iterator[list[RefusedRecord]]:
     """What enrichment refused, batch by batch."""
     for file in files:
         with open_input(file) as lines:
             for line in lines:
-                yield msgspec.json.decode(line, type=list[Failure])
+                yield msgspec.json.decode(line, type=list[RefusedRecord])

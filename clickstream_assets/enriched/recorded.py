@@ -1,26 +1,16 @@
 """Look-ups that cannot be repeated are recorded by the rows they were made for; a rebuild keeps to the record."""
 
 from datetime import datetime
-from typing import Protocol
 
 import pyarrow as pa
 
 from resources.lake import Lake
+from resources.look_ups import SnapshotLookUps
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING
-from streaming.edges.look_ups import Finder
 
 
-class Snapshot(Finder, Protocol):
-    """Names and places as they stand now.
-
-    `unrepeatable_build`: the geo build, where asking once more may give other places; None where it never does.
-    """
-
-    unrepeatable_build: str | None
-
-
-def recorded_places(look_ups: Snapshot, hour: datetime, lake: Lake, warehouse: Warehouse) -> pa.Table | None:
+def recorded_places(look_ups: SnapshotLookUps, hour: datetime, lake: Lake, warehouse: Warehouse) -> pa.Table | None:
     """The places that are not to be looked up again, so that an hour is rebuilt as it was; None: asking gives the same.
 
     The record is the hour itself: its sealed file, and its landing files, which are still there should that be lost.

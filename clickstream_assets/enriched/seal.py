@@ -3,17 +3,17 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
 from clickstream_assets.enriched.heal import Healed, heal, keep_failures
-from clickstream_assets.enriched.recorded import Snapshot, recorded_places
+from clickstream_assets.enriched.recorded import recorded_places
 from resources.delivery import DeliveryProgress
 from resources.lake import File, Lake
+from resources.look_ups import EnrichmentSources, SnapshotLookUps
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
-from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema
 from streaming.jobs.enrichment import enrich_records
 from streaming.jobs.look_ups import RecordedLookUps
@@ -30,14 +30,6 @@ ARRIVALS = (RAW_EVENTS.prefix, ENRICHED_LANDING.prefix)
 HOUR = timedelta(hours=1)
 # A record is stamped moments before the stream takes it; an hour waits this long for those on their way.
 GRACE = timedelta(seconds=60)
-
-
-class LookUpSources(Protocol):
-    """Where sealing finds names and places: as the stream does, or as they stand now."""
-
-    def live(self) -> Finder: ...
-
-    def snapshot(self) -> Snapshot: ...
 
 
 class SealedHour(NamedTuple):
@@ -62,7 +54,7 @@ def has_arrivals(hour: datetime, lake: Lake) -> bool:
 
 
 def seal_hour(
-    hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: LookUpSources, *, from_raw: bool | None
+    hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: EnrichmentSources, *, from_raw: bool | None
 ) -> SealedHour:
     """Seal a closed hour: from landing, healed first, or anew from raw (`from_raw` None: as it was made last)."""
     if is_made_from_raw(hour, lake, from_raw):
@@ -77,7 +69,7 @@ def seal(hour: datetime, lake: Lake, warehouse: Warehouse) -> int:
     return _publish(hour, lake, warehouse, landed, landed.files, from_raw=False)
 
 
-def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: Snapshot) -> int:
+def enrich_anew(hour: datetime, lake: Lake, warehouse: Warehouse, look_ups: SnapshotLookUps) -> int:
     """Seal an hour from its raw copy, every record enriched with the names and places of now; returns its rows.
 
     Places of a provider that may answer otherwise tomorrow stay as they were recorded, unless it failed then.
@@ -134,7 +126,7 @@ class Landed(NamedTuple):
     as_of: int
     files: Sequence[File]
 
-    def says(self, from_raw: bool) -> dict[str, str]:
+    def file_metadata(self, from_raw: bool) -> dict[str, str]:
         """What a sealed file says of itself."""
         return {LANDING_FILES: json.dumps([file.name for file in self.files]), FROM_RAW: json.dumps(from_raw)}
 
@@ -148,7 +140,7 @@ def landed_files(hour: datetime, now: Lake) -> Landed:
 def _publish(
     hour: datetime, lake: Lake, warehouse: Warehouse, landed: Landed, files: Sequence[File], *, from_raw: bool
 ) -> int:
-    says = landed.says(from_raw)
+    metadata = landed.file_metadata(from_raw)
     sources = {"enriched_landing": Source(ENRICHED_LANDING, files)}
     with lake.publishing(ENRICHED_EVENTS, hour, landed.as_of) as file:
-        return warehouse.save(sql_file("enriched/enriched_events"), [], sources, file, says, ORDER)
+        return warehouse.save(sql_file("enriched/enriched_events"), [], sources, file, metadata, ORDER)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from clickstream_assets.enriched.seal import HOUR, enriched_files
 from clickstream_assets.ledger.balance import read_ledger
 from resources.lake import File, Lake
-from resources.spark import Told, lake_file, target
+from resources.spark import JobReport, lake_file, target
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FLATTENED_EVENTS
@@ -63,11 +63,11 @@ def flatten(hour: datetime, event_hour: EventHour, lake: Lake, warehouse: Wareho
     """
     sources = {"enriched_events": Source(ENRICHED_EVENTS, _files(hour, event_hour, lake))}
     with lake.publishing(FLATTENED_EVENTS, hour) as file:
-        return warehouse.save(sql_file(STATEMENT), _bounds(hour), sources, file, _says(event_hour), ORDER)
+        return warehouse.save(sql_file(STATEMENT), _bounds(hour), sources, file, _file_metadata(event_hour), ORDER)
 
 
 def flatten_on_spark(
-    event_hours: Mapping[datetime, EventHour], lake: Lake, run: Callable[[str, FlattenWork], dict[str, Told]]
+    event_hours: Mapping[datetime, EventHour], lake: Lake, run: Callable[[str, FlattenWork], dict[str, JobReport]]
 ) -> dict[datetime, dict[str, Any]]:
     """Write the partitions of event hours by one job; `run` runs it. Returns what to tell of each in its metadata.
 
@@ -80,10 +80,10 @@ def flatten_on_spark(
         hours = []
         for key, hour in keys.items():
             staged = publishing.enter_context(lake.publishing(FLATTENED_EVENTS, hour))
-            written = target(staged, key, _says(event_hours[hour]))
+            written = target(staged, key, _file_metadata(event_hours[hour]))
             hours.append(FlattenedHour(written, *_bounds(hour), [lake_file(file) for file in files[hour]]))
-        told = run("flatten", FlattenWork(sql_file(STATEMENT), ORDER, hours))
-        return {hour: told[key].metadata for key, hour in keys.items()}
+        reports = run("flatten", FlattenWork(sql_file(STATEMENT), ORDER, hours))
+        return {hour: reports[key].metadata for key, hour in keys.items()}
 
 
 def changed_arrivals(hour: datetime, event_hour: EventHour, lake: Lake) -> list[datetime]:
@@ -122,7 +122,7 @@ def _bounds(hour: datetime) -> tuple[datetime, datetime]:
     return start, start + HOUR
 
 
-def _says(event_hour: EventHour) -> dict[str, str]:
+def _file_metadata(event_hour: EventHour) -> dict[str, str]:
     return {ARRIVAL_HOURS: json.dumps(_described(event_hour))}
 
 

@@ -16,7 +16,7 @@ from streaming.jobs.raw import RawRecord
 _SCHEMA = arrow_schema(ENRICHED_LANDING)
 
 
-class Failure(NamedTuple):
+class RefusedRecord(NamedTuple):
     """A record that enrichment refuses, and the stage and code delivery would have given it."""
 
     record: RawRecord
@@ -29,7 +29,7 @@ class Enriched(NamedTuple):
     """What a batch became: rows of `enriched_landing`, and what failed."""
 
     rows: pa.Table
-    failures: list[Failure]
+    failures: list[RefusedRecord]
 
 
 def enrich_records(records: Sequence[RawRecord], look_ups: Finder) -> Enriched:
@@ -37,16 +37,16 @@ def enrich_records(records: Sequence[RawRecord], look_ups: Finder) -> Enriched:
     answers = enrich([_transform_record(record) for record in records], look_ups)
     lines: list[bytes] = []
     enriched: list[RawRecord] = []
-    failures: list[Failure] = []
+    failures: list[RefusedRecord] = []
     for record, answer in zip(records, answers, strict=True):
         if answer["result"] == "Ok":
             enriched.append(record)
             lines.append(pybase64.b64decode(answer["data"]))
         else:
-            failures.append(Failure(record, "enrichment", "Lambda.ProcessingFailedStatus", "ProcessingFailed"))
+            failures.append(RefusedRecord(record, "enrichment", "Lambda.ProcessingFailedStatus", "ProcessingFailed"))
     rows, rejected = convert(lines, _SCHEMA)
     failures += [
-        Failure(enriched[position], "delivery", "DataFormatConversion.ParseError", reason)
+        RefusedRecord(enriched[position], "delivery", "DataFormatConversion.ParseError", reason)
         for position, reason in rejected
     ]
     return Enriched(rows, failures)

@@ -131,7 +131,7 @@ def _arrived(rows: "DataFrame", hour: datetime | None) -> "DataFrame":
 
 def _write(batches: Iterator[pa.RecordBatch], target: Target, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with open_output(target.file) as sink:
-        rows = write_row_groups(batches, schema, sink, target.says)
+        rows = write_row_groups(batches, schema, sink, target.file_metadata)
     yield pa.RecordBatch.from_pydict({"rows": [rows]})
 
 

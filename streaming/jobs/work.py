@@ -21,11 +21,11 @@ class LakeFile(msgspec.Struct):
 
 
 class Target(msgspec.Struct):
-    """A partition to write: the file, and what it says of itself. `key` names it in what the job reports."""
+    """A partition to write: the file, and what its metadata say of it. `key` names it in what the job reports."""
 
     key: str
     file: str
-    says: dict[str, str]
+    file_metadata: dict[str, str]
 
 
 class FlattenedHour(msgspec.Struct):

@@ -18,7 +18,7 @@ import pytest
 
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.catch_up import CatchUp
-from clickstream_assets.definitions import build_definitions, opened_edges, resources
+from clickstream_assets.definitions import build_definitions, opened_edges, resources_of
 from clickstream_assets.jobs import REFRESH_USER_NAMES
 from clickstream_assets.partitions import Partitions
 from resources.catalog import DuckDBCatalog
@@ -147,7 +147,7 @@ class Platform:
         self.settings = settings
         self.instance = instance
         self.definitions = build_definitions(settings, done)
-        self._edges = resources(settings) | done
+        self._edges = resources_of(settings) | done
 
     @contextmanager
     def edges(self) -> Iterator[Any]:

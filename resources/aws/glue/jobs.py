@@ -9,7 +9,7 @@ import dagster as dg
 import msgspec
 from dagster_aws.pipes import PipesGlueClient, PipesS3ContextInjector, PipesS3MessageReader
 
-from resources.spark import Told, told
+from resources.spark import JobReport, reported
 from streaming.domain.stack import Stack
 from streaming.edges.aws import client
 
@@ -31,7 +31,7 @@ class GlueSpark:
         with self._folder() as folder:
             yield f"s3://{self._bucket}/{folder}"
 
-    def run(self, context: dg.AssetExecutionContext, job: str, work: msgspec.Struct) -> dict[str, Told]:
+    def run(self, context: dg.AssetExecutionContext, job: str, work: msgspec.Struct) -> dict[str, JobReport]:
         with self._folder() as folder:
             told_by = PipesS3ContextInjector(bucket=self._bucket, client=self._s3, key_prefix=f"{folder}/")
             # CloudWatch's log would be read when a job has succeeded, and not at all when it has failed.
@@ -41,7 +41,7 @@ class GlueSpark:
                 start_job_run_params={"JobName": self._stack.part(job)},
                 extras=msgspec.to_builtins(work),
             )
-        return told(context, done)
+        return reported(context, done)
 
     @contextmanager
     def _folder(self) -> Iterator[str]:

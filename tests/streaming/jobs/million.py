@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from commands.environments import ensure_environment
 from resources.lake import DirectoryLake, Key
-from resources.spark import LocalSpark, Told
+from resources.spark import LocalSpark, JobReport
 from resources.warehouse import DuckDBWarehouse, Source
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, Table
@@ -24,7 +24,7 @@ from streaming.edges.parquet import arrow_schema, parquet_bytes
 EVENTS = 1_000_000
 START = datetime(2026, 11, 20, 8, tzinfo=UTC)
 HOURS = [START + timedelta(hours=hour) for hour in range(4)]
-Run = Callable[[str, Any], dict[str, Told]]
+Run = Callable[[str, Any], dict[str, JobReport]]
 _MICROSECONDS = 3_600_000_000
 
 

@@ -19,7 +19,7 @@ from streaming.domain.timestamps import format_timestamp
 from streaming.edges.aws import client
 from streaming.edges.parquet import arrow_schema
 from streaming.jobs.enrich import Part, enrich_part
-from streaming.jobs.enrichment import Failure
+from streaming.jobs.enrichment import RefusedRecord
 from streaming.jobs.files import open_input, read_table, write_table
 from streaming.jobs.raw import lines_of
 from streaming.jobs.work import HandedOver, LakeFile
@@ -89,7 +89,7 @@ def test_a_task_enriches_an_object_of_s3(
     assert set(rows["enrichment_version"].to_pylist()) == {look_ups.version}
     assert read_table(part.identities).num_rows == 4
     with open_input(part.failures) as lines:
-        (failures,) = (msgspec.json.decode(line, type=list[Failure]) for line in lines)
+        (failures,) = (msgspec.json.decode(line, type=list[RefusedRecord]) for line in lines)
     assert [failure.error_code for failure in failures] == ["Lambda.ProcessingFailedStatus"] * 2
     assert {each["Key"] for each in client("s3").list_objects_v2(Bucket=BUCKET, Prefix="jobs/")["Contents"]} >= {
         "jobs/one/names.parquet", *(f"jobs/one/geoip/{file.name}" for file in geo_folder.glob("*.mmdb")),

@@ -16,7 +16,7 @@ from dagster_aws.pipes.clients import glue as glue_client
 
 from resources.aws.glue import jobs as glue_jobs
 from resources.aws.glue.jobs import GlueSpark
-from resources.spark import Told
+from resources.spark import JobReport
 from streaming.domain.stack import Stack
 from streaming.edges.aws import client
 from streaming.jobs.files import read_table, write_table
@@ -76,9 +76,9 @@ def stands(glue: Stubber, *states: str, **told: str) -> None:
         glue.add_response("get_job_run", {"JobRun": run}, {"JobName": NAME, "RunId": RUN})
 
 
-def run(spark: GlueSpark, instance: dg.DagsterInstance) -> tuple[dg.ExecuteInProcessResult, dict[str, Told], str]:
+def run(spark: GlueSpark, instance: dg.DagsterInstance) -> tuple[dg.ExecuteInProcessResult, dict[str, JobReport], str]:
     """The run, what it was told of partitions, and its log."""
-    found: dict[str, Told] = {}
+    found: dict[str, JobReport] = {}
 
     @dg.asset
     def flattened(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
