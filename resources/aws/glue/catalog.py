@@ -9,13 +9,15 @@ Views are Athena's alone; Redshift and Spark see the tables. `enriched_events` i
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
 import sqlglot
 
 from resources.aws.glue.crawlers import CRAWLED, GlueCrawlers, crawled_files, drifts
+from resources.aws.glue.entries import Input, write_table
 from resources.aws.glue.tables import hive_type, table_input
 from resources.catalog import CatalogRefresh, View, drift_view
 from resources.crawler import Crawl
@@ -58,7 +60,7 @@ class GlueCatalog:
         found = drifts(tables, _crawled(known), self._root)
         all_views = (*views, drift_view(found))
         for view in all_views:
-            self._put(known.get(view.name), self._view_input(view))
+            self._put(known.get(view.name), partial(self._view_input, view))
         empty = [table.name for table in tables if not self._has_files(table)]
         names = [*(table.name for table in tables), *(view.name for view in all_views)]
         return CatalogRefresh(names, empty, found)
@@ -76,22 +78,23 @@ class GlueCatalog:
         except self._glue.exceptions.EntityNotFoundException:
             return {}
 
-    def _bring_up(self, table: Table, known: Mapping[str, Any] | None) -> None:
-        declared = table_input(table, self._root)
-        if known is not None:
-            declared["Parameters"] = {**known.get("Parameters", {}), **declared["Parameters"]}
-            if table.partition is None:  # publishing points the table itself to what it wrote
-                declared["StorageDescriptor"]["Location"] = known["StorageDescriptor"]["Location"]
+    def _bring_up(self, table: Table, known: Input | None) -> None:
+        def declared(known: Input | None) -> Input:
+            wanted = table_input(table, self._root)
+            if known is not None:
+                wanted["Parameters"] = {**known.get("Parameters", {}), **wanted["Parameters"]}
+                if table.partition is None:  # publishing points the table itself to what it wrote
+                    wanted["StorageDescriptor"]["Location"] = known["StorageDescriptor"]["Location"]
+            return wanted
+
         self._put(known, declared)
 
-    def _put(self, known: Mapping[str, Any] | None, wanted: dict[str, Any]) -> None:
-        if known is None:
-            self._glue.create_table(DatabaseName=self.database, TableInput=wanted)
-        elif not _holds(known, wanted):
-            version = {"VersionId": known["VersionId"]} if "VersionId" in known else {}  # publishing may update it too
-            self._glue.update_table(DatabaseName=self.database, TableInput=wanted, SkipArchive=True, **version)
+    def _put(self, known: Input | None, declared: Callable[[Input | None], Input]) -> None:
+        wanted = declared(known)
+        if known is None or not _holds(known, wanted):
+            write_table(self._glue, self.database, wanted["Name"], declared)
 
-    def _view_input(self, view: View) -> dict[str, Any]:
+    def _view_input(self, view: View, _known: Input | None) -> Input:
         """A view as Athena keeps it: its statement in the engine's own dialect, in JSON, in base64, in a comment."""
         (statement,) = sqlglot.transpile(view.select, read="duckdb", write="athena")
         typed = [{"name": each.name, "type": _PRESTO_TYPES.get(each.type, each.type.lower())} for each in view.columns]

@@ -9,16 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
+from resources.aws.glue.entries import Change, Input, write_partition, write_table
 from resources.lake import Key
 from streaming.domain.tables import Table
 
-_AS_OF, _WRITTEN_AT, _FILE = "as_of", "written_at", "file"
-# What a table's entry says that an update of it may not.
-_KEPT_BY_GLUE = {
-    "DatabaseName", "CreateTime", "UpdateTime", "CreatedBy", "IsRegisteredWithLakeFormation", "CatalogId", "VersionId",
-    "IsMultiDialectView", "IsMaterializedView", "IcebergTableMetadata", "Status", "RLSProperties",
-}  # fmt: skip
-_TRIES = 20
+_TOLD = _AS_OF, _WRITTEN_AT, _FILE = "as_of", "written_at", "file"
 # The folder that a publication adds to the address of a table without partitions.
 _PUBLICATION = re.compile(r"[0-9a-f]{32}/$")
 
@@ -49,7 +44,7 @@ class GluePartitions:
     def find(self, table: Table, key: Key) -> Published | None:
         """A partition as it is now; None where nothing was published."""
         try:
-            return _published(self._entry(table, key))
+            return published_of(self._entry(table, key))
         except self._glue.exceptions.EntityNotFoundException:
             return None
 
@@ -68,65 +63,47 @@ class GluePartitions:
         return GluePartitionsAtOnce(self.database, self._glue)
 
     def everything(self) -> dict[str, list[Published]]:
-        """What is published of every table of the database, by the table's address."""
+        """What is published of every table that has partitions in place, by the table's address."""
         found: dict[str, list[Published]] = {}
         for page in self._glue.get_paginator("get_tables").paginate(DatabaseName=self.database):
             for entry in page["TableList"]:
-                location = entry.get("StorageDescriptor", {}).get("Location", "")
-                if not location or "projection.enabled" in entry.get("Parameters", {}):
-                    continue
-                own = _published(entry)
-                if own:
-                    found[_PUBLICATION.sub("", location)] = [own]
-                else:
-                    found[location] = list(self._partitions(entry["Name"]).values())
+                if published := self._in_place(entry):
+                    found[_PUBLICATION.sub("", entry["StorageDescriptor"]["Location"])] = published
         return found
 
-    def point(self, table: Table, key: Key, published: Published) -> None:
-        """Have a partition be what was written; it is made if there is none.
+    def point(self, table: Table, key: Key, published: Published) -> Input | None:
+        """Have a partition be what was written; it is made if there is none. Returns its entry as it was.
 
         Raises:
             CatalogMissingError: the table is not in the catalog.
         """
         if key is None:
-            self._point_table(table, published)
-            return
-        described = self._table(table)["StorageDescriptor"] | {"Location": published.location}
-        values = values_of_key(key)
-        where = {"DatabaseName": self.database, "TableName": table.name}
-        wanted = {"Values": values, "StorageDescriptor": described, "Parameters": _parameters(published)}
-        for _ in range(_TRIES):
-            try:
-                self._glue.update_partition(**where, PartitionValueList=values, PartitionInput=wanted)
-            except self._glue.exceptions.EntityNotFoundException:
-                try:
-                    self._glue.create_partition(**where, PartitionInput=wanted)
-                except self._glue.exceptions.AlreadyExistsException:
-                    continue  # somebody made it in between, or this did and the answer was lost
-            return
-        raise RuntimeError(f"the partition {'/'.join(values)} of {table.name} comes and goes")
+            return self._write(table, key, lambda entry: _pointed(entry or self._table(table), published))
+        entry = {"Values": values_of_key(key), "StorageDescriptor": self._table(table)["StorageDescriptor"]}
+        return self._write(table, key, lambda _: _pointed(entry, published))
+
+    def put_back(self, table: Table, key: Key, before: Input | None) -> None:
+        """Have a partition be what its entry said before; None: have it be none of publishing's."""
+        self._write(table, key, lambda entry: before or {**(entry or {}), "Parameters": _of_others(entry or {})})
+
+    def _in_place(self, entry: Mapping[str, Any]) -> list[Published]:
+        if own := published_of(entry):
+            return [own]
+        is_registered = entry.get("PartitionKeys") and "projection.enabled" not in entry.get("Parameters", {})
+        return list(self._partitions(entry["Name"]).values()) if is_registered else []
 
     def _partitions(self, table: str) -> dict[Key, Published]:
+        """The partitions that publishing made; others have made theirs of whatever columns they like."""
         pages = self._glue.get_paginator("get_partitions").paginate(
             DatabaseName=self.database, TableName=table, ExcludeColumnSchema=True
         )
         entries = (entry for page in pages for entry in page["Partitions"])
-        every = {key_of_values(entry["Values"]): _published(entry) for entry in entries}
-        return {key: published for key, published in every.items() if published}
+        return {key_of_values(entry["Values"]): each for entry in entries if (each := published_of(entry))}
 
-    def _point_table(self, table: Table, published: Published) -> None:
-        for _ in range(_TRIES):
-            entry = self._table(table)
-            wanted: dict[str, Any] = {name: value for name, value in entry.items() if name not in _KEPT_BY_GLUE}
-            wanted["StorageDescriptor"] = entry["StorageDescriptor"] | {"Location": published.location}
-            wanted["Parameters"] = entry.get("Parameters", {}) | _parameters(published)
-            version = {"VersionId": entry["VersionId"]} if "VersionId" in entry else {}
-            try:
-                self._glue.update_table(DatabaseName=self.database, TableInput=wanted, SkipArchive=True, **version)
-            except self._glue.exceptions.ConcurrentModificationException:
-                continue  # its columns were brought up meanwhile
-            return
-        raise RuntimeError(f"the table {table.name} is modified all the time")
+    def _write(self, table: Table, key: Key, change: Change) -> Input | None:
+        if key is None:
+            return write_table(self._glue, self.database, table.name, change)
+        return write_partition(self._glue, self.database, table.name, values_of_key(key), change)
 
     def _entry(self, table: Table, key: Key) -> Mapping[str, Any]:
         where = {"DatabaseName": self.database}
@@ -182,11 +159,21 @@ def key_of_values(values: Sequence[str]) -> datetime | date:
     return datetime(year, month, day, hour, tzinfo=UTC)
 
 
-def _published(entry: Mapping[str, Any]) -> Published | None:
+def published_of(entry: Mapping[str, Any]) -> Published | None:
+    """What an entry says that publishing put in place; None where it is not publishing's."""
     told = entry.get("Parameters", {})
     if _FILE not in told:
         return None
     return Published(entry["StorageDescriptor"]["Location"], told[_FILE], int(told[_AS_OF]), int(told[_WRITTEN_AT]))
+
+
+def _pointed(entry: Mapping[str, Any], published: Published) -> Input:
+    described = entry["StorageDescriptor"] | {"Location": published.location}
+    return {**entry, "StorageDescriptor": described, "Parameters": _of_others(entry) | _parameters(published)}
+
+
+def _of_others(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in entry.get("Parameters", {}).items() if name not in _TOLD}
 
 
 def _parameters(published: Published) -> dict[str, str]:

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import dagster as dg
 
-from resources.aws.glue.partitions import GluePartitions, Published
+from resources.aws.glue.partitions import GluePartitions, Published, published_of
 from resources.aws.s3.bucket import Bucket, Listed
 from resources.aws.s3.landing import Landing, begun_at, is_of_one_hour
 from resources.aws.s3.listing import Listing, Object, is_file
@@ -108,7 +108,11 @@ class S3Lake:
         at, _, file = stored.rpartition("/")
         now = time.time_ns()
         published = Published(self._address(f"{at}/"), file, now if as_of is None else as_of, now)
-        self._tables.point(table, key, published)
+        before = self._tables.point(table, key, published)
+        if not self._is_there(published):
+            replaced = published_of(before or {})
+            self._tables.put_back(table, key, before if replaced and self._is_there(replaced) else None)
+            raise FileNotFoundError(f"{published.location} was swept while this was stopped for a day: run it again")
 
     @contextmanager
     def mirrored(self, tables: Sequence[Table]) -> Iterator[DirectoryLake]:
@@ -172,6 +176,9 @@ class S3Lake:
         stored = self._key(published.location) + published.file
         return RemoteFile(name, lambda: self._copy(stored, None, named), LakeFile(self._address(stored)))
 
+    def _is_there(self, published: Published) -> bool:
+        return self.exists(self._key(published.location) + published.file)
+
     def _copy(self, key: str, etag: str | None, named: str) -> Path:
         """A link to a copy of an object. Without an ETag it is one that is never overwritten."""
         return self._copies.linked(
@@ -199,15 +206,18 @@ class S3Lake:
         return keys[0]
 
     def _replaced(self, before: float) -> Iterator[Listed]:
-        """Files of tables that were out of use before a moment, and those that nothing pointed to by then."""
+        """Files of partitions that others took the place of before a moment, and those that nothing ever pointed to.
+
+        Where a partition has no entry, they stay: a table that is dropped takes its entries along, and no file.
+        """
         for root, partitions in self._tables.everything().items():
             in_place = {_partition_of(each.location): each for each in partitions}
             for each in self._bucket.objects(self._key(root)):
                 found = _PUBLISHED.fullmatch(each.key)
-                if found is None or each.modified >= before:
+                now = in_place.get(self._address(found["partition"])) if found else None
+                if found is None or now is None or now.location == self._address(found["folder"]):
                     continue
-                now = in_place.get(self._address(found["partition"]))
-                if now is None or (now.location != self._address(found["folder"]) and now.written_at < before * 1e9):
+                if each.modified < before and now.written_at < before * 1e9:
                     yield each
 
     def _address(self, key: str) -> str:

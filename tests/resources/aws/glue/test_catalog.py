@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -10,9 +11,11 @@ import sqlglot
 
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from resources.aws.glue.catalog import GlueCatalog
+from resources.aws.glue.partitions import GluePartitions, Published
 from resources.catalog import View
 from streaming.domain.stack import Stack
 from streaming.domain.tables import EVENT_LEDGER, LATEST_SEARCH_BY_USER, Column, Table
+from tests.aws_proxy import Answer, AwsProxy, Faults, Forward, Request, lose_answer, refuse
 
 DATABASE = "clickstream_test"
 BUCKET = "lake"
@@ -118,6 +121,39 @@ def test_a_published_table_without_partitions_stays_where_it_was_pointed(catalog
     assert kept["StorageDescriptor"]["Location"] == moved["Location"]
     assert kept["Parameters"]["as_of"] == "17"
     assert kept["Description"] == LATEST_SEARCH_BY_USER.comment
+
+
+def catalog_behind(proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch) -> GlueCatalog:
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        return GlueCatalog(Stack("clickstream-test"), BUCKET)
+
+
+def test_what_is_published_while_a_table_is_brought_up_stays(
+    catalog: GlueCatalog, glue: Any, aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = LATEST_SEARCH_BY_USER
+    catalog.refresh([replace(table, grain="of another release")])
+    published = Published(f"s3://{BUCKET}/reports/latest_search_by_user/attempt/", "report", 17, 18)
+
+    def outrun(request: Request, forward: Forward) -> Answer | None:
+        GluePartitions(DATABASE, glue).point(table, None, published)
+        return refuse(400, "ConcurrentModificationException")(request, forward)  # for its version is another
+
+    with AwsProxy(aws, Faults(outrun, 1, lambda request: request.operation == "UpdateTable")) as proxy:
+        catalog_behind(proxy, monkeypatch).refresh([table])
+
+    assert GluePartitions(DATABASE, glue).find(table, None) == published
+    assert glue.get_table(DatabaseName=DATABASE, Name=table.name)["Table"]["Description"] == table.comment
+
+
+def test_a_table_that_was_made_although_no_answer_came_is_there(
+    glue: Any, aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with AwsProxy(aws, Faults(lose_answer, 1, lambda request: request.operation == "CreateTable")) as proxy:
+        catalog_behind(proxy, monkeypatch).refresh([EVENT_LEDGER])
+
+    assert glue.get_table(DatabaseName=DATABASE, Name=EVENT_LEDGER.name)["Table"]["Description"] == EVENT_LEDGER.comment
 
 
 @pytest.mark.parametrize("view", ROLLED_UP, ids=lambda view: view.name)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from resources.aws.s3 import bucket as s3_bucket
+from resources.aws.s3 import lake as s3_lake
 from resources.aws.s3.lake import IN_USE, S3Lake, open_s3_lake
 from resources.lake import local_paths, written_partition
 from resources.warehouse import DuckDBWarehouse, Source
@@ -245,8 +246,8 @@ def test_a_publisher_that_is_killed_leaves_the_old_partition_or_the_new(
             break
     assert status == 0
     proxy.fault = lambda request, forward: forward(request)
-    # Nothing is published until Glue says so, which is the last request.
-    assert outcomes == [False] * (len(outcomes) - 2) + [after, True]
+    # Nothing is published until Glue says so; then there is one request left, which sees to it that the file is there.
+    assert outcomes == [False] * (len(outcomes) - 3) + [after, True, True]
     assert len(outcomes) > 6  # there are that many steps
 
     for key in keys():
@@ -255,6 +256,47 @@ def test_a_publisher_that_is_killed_leaves_the_old_partition_or_the_new(
     lake.sweep(time.time())
     assert client("s3").list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
     assert content(open_s3_lake(BUCKET, STACK.database, tmp_path / "late", 1 << 30)) == current
+
+
+# Where a publisher is stopped, whether another publishes the same meanwhile, and what is in place in the end.
+STOPPED: dict[str, tuple[str, datetime | None, bool, bytes | None]] = {
+    "after its upload": ("GetTable", HOUR, False, b"old"),
+    "after its upload, and outrun": ("GetTable", HOUR, True, b"other"),
+    "at its update": ("UpdatePartition", HOUR, False, b"old"),
+    "at its update, and outrun": ("UpdatePartition", HOUR, True, None),
+    "at its first update, and outrun": ("CreatePartition", HOUR, True, None),
+    "at its update of a table": ("UpdateTable", None, False, b"old"),
+}
+
+
+@pytest.mark.parametrize(("step", "key", "is_outrun", "left"), STOPPED.values(), ids=STOPPED)
+def test_a_publisher_that_is_stopped_until_its_file_is_swept_fails_and_leaves_what_was_there(
+    lake: S3Lake, proxy: AwsProxy, aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    step: str, key: datetime | None, is_outrun: bool, left: bytes | None,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(s3_lake, "IN_USE", timedelta(0))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
+    other = open_s3_lake(BUCKET, STACK.database, tmp_path / "other", 1 << 30)
+    table = FLATTENED_EVENTS if key else LATEST_SEARCH_BY_USER
+    if step != "CreatePartition":
+        publish(lake, b"old", table, key)
+
+    def stopped(request: Request, forward: Forward) -> Answer:
+        if is_outrun:
+            publish(other, b"other", table, key)
+        for stored in keys():
+            date_object(stored, datetime.now(UTC) - timedelta(days=2))
+        assert other.sweep(time.time()).paths
+        return forward(request)
+
+    proxy.fault = Faults(stopped, 1, glue(step))
+    with pytest.raises(FileNotFoundError, match="run it again"):
+        publish(lake, b"new", table, key)
+
+    assert (content(other, table, key) if other.partition(table, key) else None) == left
+    assert bool(other.as_of(table, key)) == (left is not None)
+    publish(lake, b"new", table, key)
+    assert content(other, table, key) == b"new"
 
 
 def test_two_publishers_at_once_leave_one_whole_partition_and_readers_see_no_other(

@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 from botocore.stub import Stubber
 
+from resources.aws.glue.catalog import GlueCatalog
 from resources.aws.glue.partitions import CatalogMissingError, GluePartitions, Published, key_of_values, values_of_key
 from resources.aws.s3.lake import IN_USE, S3Lake, S3LakeResource
 from resources.lake import written_partition
@@ -206,6 +207,14 @@ def rewrite(lake: S3Lake, **changes: str) -> None:
     )  # fmt: skip
 
 
+def rewrite_table(**changes: str) -> None:
+    """Have the entry of a table without partitions say other things of itself."""
+    where = {"DatabaseName": STACK.database}
+    entry = client("glue").get_table(**where, Name=LATEST_SEARCH_BY_USER.name)["Table"]
+    told = {"StorageDescriptor": entry["StorageDescriptor"], "Parameters": entry["Parameters"] | changes}
+    client("glue").update_table(**where, TableInput={"Name": LATEST_SEARCH_BY_USER.name, **told})
+
+
 LONG_AGO = IN_USE + timedelta(hours=1)
 
 
@@ -227,10 +236,12 @@ def test_what_was_replaced_goes_a_day_later_and_what_is_in_place_stays(lake: S3L
 
 def test_what_was_never_pointed_to_goes_when_it_is_a_day_old(lake: S3Lake) -> None:
     publish(lake, b"rows")
+    publish(lake, b"report", LATEST_SEARCH_BY_USER, None)
+    rewrite(lake, written_at="0")
+    rewrite_table(written_at="0")
     in_place = keys()
-    folder = "flattened/year=2026/month=11/day=20/hour=10"
-    left = [f"{folder}/{'a' * 32}/000", f"reports/latest_search_by_user/{'b' * 32}/x.parquet"]
-    young = f"{folder}/{'c' * 32}/000"
+    left = [f"{FOLDER}/{'a' * 32}/000", f"reports/latest_search_by_user/{'b' * 32}/x.parquet"]
+    young = f"{FOLDER}/{'c' * 32}/000"
     others = ["raw/year=2026/month=11/day=20/hour=09/of-delivery.gz", "flattened/by-hand.parquet", f"{'d' * 32}/x"]
     for key in (*left, young, *others):
         client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"left")
@@ -239,6 +250,40 @@ def test_what_was_never_pointed_to_goes_when_it_is_a_day_old(lake: S3Lake) -> No
 
     assert lake.sweep(time.time()).paths == [f"s3://{BUCKET}/{key}" for key in left]
     assert keys() == sorted([*in_place, young, *others])
+
+
+@pytest.mark.parametrize(("table", "key"), [(CUSTOMER_PRICES, HOUR.date()), (LATEST_SEARCH_BY_USER, None)])
+def test_a_table_that_is_dropped_and_made_anew_takes_no_file_along(
+    lake: S3Lake, table: Table, key: date | None
+) -> None:
+    publish(lake, b"prices of that day", table, key)
+    (stored,) = keys()
+    age(stored, LONG_AGO)
+    client("glue").delete_table(DatabaseName=STACK.database, Name=table.name)
+    GlueCatalog(STACK, BUCKET).refresh([table])
+
+    assert lake.sweep(time.time()).paths == []
+    assert (keys(), lake.partition(table, key)) == ([stored], None)
+
+
+def test_what_crawlers_found_is_neither_looked_at_nor_in_the_way(lake: S3Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They make a table of each schema that they meet, with partitions by whatever columns are left."""
+    found = {"Location": f"s3://{BUCKET}/raw/year=2026/", "Columns": [{"Name": "a", "Type": "int"}]}
+    for name, values in {"crawled_raw": ["2026", "11", "20", "09"], "crawled_year_2026": ["11", "20", "09"]}.items():
+        where = {"DatabaseName": STACK.database}
+        partitioned = {"PartitionKeys": [{"Name": f"key_{number}", "Type": "string"} for number in range(len(values))]}
+        client("glue").create_table(**where, TableInput={"Name": name, "StorageDescriptor": found, **partitioned})
+        partition = {"Values": values, "StorageDescriptor": found}
+        client("glue").create_partition(**where, TableName=name, PartitionInput=partition)
+    publish(lake, b"old")
+    (old,) = keys()
+    publish(lake, b"new")
+    rewrite(lake, written_at="0")
+    age(old, LONG_AGO)
+
+    with requests_counted(monkeypatch) as asked:
+        assert open_like(lake).sweep(time.time()).paths == [f"s3://{BUCKET}/{old}"]
+    assert [url for url in asked if "prefix=raw" in url] == []
 
 
 def test_uploads_that_were_never_completed_are_ended(lake: S3Lake) -> None:
@@ -296,8 +341,9 @@ TABLE = {"Table": {"Name": "t", "VersionId": "7", "StorageDescriptor": {"Locatio
 def test_a_partition_that_somebody_makes_meanwhile_is_updated() -> None:
     tables, stub = stubbed(
         ("get_table", TABLE),
-        ("update_partition", "EntityNotFoundException"),
+        ("get_partition", "EntityNotFoundException"),
         ("create_partition", "AlreadyExistsException"),
+        ("get_partition", {"Partition": {"Values": values_of_key(HOUR), "StorageDescriptor": {}}}),
         ("update_partition", {}),
     )
     tables.point(FLATTENED_EVENTS, HOUR, NOWHERE)
