@@ -53,9 +53,8 @@ class CatchUp:
     def run(self, lake: Lake, progress: DeliveryProgress) -> None:
         """Bring every table up to date, layer by layer; what a red ledger blocks stays as it is."""
         fail_dead(self._instance)
-        for arrival in unreported(arrivals(lake), self._instance):
-            for event in arrival_events(arrival, lake):
-                self._instance.report_runless_asset_event(event)
+        for event in arrival_events(unreported(arrivals(lake), self._instance), lake.snapshot()):
+            self._instance.report_runless_asset_event(event)
         arrived = pending.arrival_hours(lake, progress)
         settled = hour_ranges(self._known([*arrived.closed, *arrived.open]))
         self._run(SETTLE, range_requests(settled, _BECAUSE))

@@ -40,7 +40,7 @@ def sensors(partitions: Partitions) -> list[dg.SensorDefinition]:
         now = time.time_ns() - OVERLAP_NANOSECONDS
         new = unreported(arrivals(lake, int(context.cursor or 0)), context.instance)
         known = (arrival for arrival in new if partitions.hours.has_partition_key(hour_key(arrival.hour)))
-        events = [event for arrival in islice(known, MOST_ARRIVALS) for event in arrival_events(arrival, lake)]
+        events = list(arrival_events(islice(known, MOST_ARRIVALS), lake.snapshot()))
         return dg.SensorResult(asset_events=events, cursor=context.cursor if len(new) > MOST_ARRIVALS else str(now))
 
     @dg.sensor(job_name=SETTLE, minimum_interval_seconds=60, default_status=RUNNING)

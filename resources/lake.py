@@ -18,11 +18,10 @@ from typing import NamedTuple, Protocol
 
 import dagster as dg
 
-from streaming.domain.layout import day_prefix, hour_prefix
+from streaming.domain.layout import FAILED_PREFIX, day_prefix, failed_prefix, hour_prefix
 from streaming.domain.tables import Table
 from streaming.edges.lake import LocalLake, replaced
 
-FAILED_PREFIX = "failed"
 _FETCHED_AT_ONCE = 16
 
 Key = datetime | date | None
@@ -75,6 +74,9 @@ class Lake(Protocol):
 
     def list_hour(self, prefix: str, hour: datetime) -> Sequence[File]:
         """The files of an hour of arrival, sorted by name."""
+
+    def landed_bytes(self, prefix: str, hour: datetime) -> int:
+        """The size of the files of an hour of arrival as they lie in the lake: one of several hours counts in each."""
 
     def changed_at(self, prefixes: Sequence[str], hour: datetime) -> int:
         """A date of all that came to an hour of arrival under these prefixes: another one whenever more comes."""
@@ -143,7 +145,10 @@ class DirectoryLake(LocalLake):
     def failed_prefixes(self) -> list[str]:
         folder = self.path(FAILED_PREFIX)
         stages = (stage.name for stage in folder.iterdir()) if folder.is_dir() else ()
-        return sorted(f"{FAILED_PREFIX}/{stage}" for stage in stages if not stage.startswith("."))
+        return sorted(failed_prefix(stage) for stage in stages if not stage.startswith("."))
+
+    def landed_bytes(self, prefix: str, hour: datetime) -> int:
+        return sum(file.stat().st_size for file in self.list_hour(prefix, hour))
 
     def changed_at(self, prefixes: Sequence[str], hour: datetime) -> int:
         return max((_modified_at(self.path(hour_prefix(prefix, hour))) for prefix in prefixes), default=0)
@@ -239,9 +244,14 @@ def written_partition(lake: Lake, table: Table, key: Key) -> File:
     return file
 
 
+def are_here(files: Sequence["os.PathLike[str]"]) -> bool:
+    """Whether files lie on this machine, so that none needs to be fetched."""
+    return all(isinstance(file, Path) for file in files)
+
+
 def local_paths(files: Sequence["os.PathLike[str]"]) -> list[str]:
     """The paths of files on this machine; those that lie elsewhere are fetched, several at once."""
-    if all(isinstance(file, Path) for file in files):
+    if are_here(files):
         return [os.fspath(file) for file in files]
     with ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
         return list(threads.map(os.fspath, files))

@@ -13,7 +13,7 @@ import msgspec
 import pybase64
 
 from clickstream_assets.failed.errors import ErrorLine
-from resources.lake import DirectoryLake
+from resources.lake import Lake
 from streaming.domain.enrichment import Place, enriched_line, look_up_columns, pending_row
 from streaming.domain.envelope import Envelope, open_record, raw_line, stamp
 from streaming.domain.events import Event
@@ -65,14 +65,14 @@ def delivery(timestamp: datetime, click_id: str, arrival: datetime, **changes: A
     return Delivery(event_text(timestamp, click_id, **changes), arrival, identity)
 
 
-def land(lake: DirectoryLake, deliveries: Iterable[Delivery], name: str, *, enriched: bool = True) -> None:
+def land(lake: Lake, deliveries: Iterable[Delivery], name: str, *, enriched: bool = True) -> None:
     """Write one flush of deliveries: a raw file an hour, and enriched or failed ones unless `enriched` is false."""
     by_hour = sorted(deliveries, key=lambda each: hour_of(each.arrival))
     for hour, some in groupby(by_hour, key=lambda each: hour_of(each.arrival)):
         _land_hour(lake, hour, list(some), name, enriched)
 
 
-def _land_hour(lake: DirectoryLake, hour: datetime, some: Sequence[Delivery], name: str, enriched: bool) -> None:
+def _land_hour(lake: Lake, hour: datetime, some: Sequence[Delivery], name: str, enriched: bool) -> None:
     raw = b"".join(raw_line(each.envelope) for each in some)
     lake.publish(f"{hour_prefix('raw', hour)}/{name}.json.gz", gzip.compress(raw, mtime=0))
     if not enriched:

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -15,11 +14,16 @@ import pyarrow.parquet as pq
 from clickstream_assets.ingestion.storage import compare_storage
 from clickstream_assets.metadata import PREVIEW_ROWS, Metadata, parquet_preview, preview
 from clickstream_assets.partitions import hour_key
-from resources.lake import File, Lake
+from resources.lake import File, Lake, are_here, local_paths
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS, Table
 
 LANDING_TABLES = (RAW_EVENTS, ENRICHED_LANDING, HIGH_INTENT_VIEWS)
 DATA_VERSION = "dagster/data_version"
+
+# What is fetched to look into arrivals at a time, which a tick of a sensor has a minute for. To ask for a file costs as
+# much as so many bytes of it.
+MOST_FETCHED_BYTES = 250_000_000
+_REQUEST_BYTES = 1_000_000
 
 
 class Arrival(NamedTuple):
@@ -56,15 +60,30 @@ def unreported(some: Iterable[Arrival], instance: dg.DagsterInstance) -> list[Ar
     ]
 
 
-def arrival_events(arrival: Arrival, lake: Lake) -> list[dg.AssetMaterialization | dg.AssetObservation]:
-    """What tells Dagster of an arrival: partitions show materialisations, staleness goes by observations."""
-    told: dict[str, Any] = {
-        "asset_key": arrival.table.name,
-        "partition": hour_key(arrival.hour),
-        "metadata": _metadata(arrival, lake),
-        "tags": {DATA_VERSION: arrival.version},
-    }
-    return [dg.AssetMaterialization(**told), dg.AssetObservation(**told)]
+def arrival_events(
+    some: Iterable[Arrival], lake: Lake, most_fetched: int = MOST_FETCHED_BYTES
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """What tells Dagster of arrivals: partitions show materialisations, staleness goes by observations.
+
+    What is in the files is told as long as not more than `most_fetched` bytes must be fetched for it.
+    """
+    for arrival in some:
+        to_fetch = _to_fetch(arrival, lake)
+        metadata: Metadata = {
+            "files": len(arrival.files),
+            "bytes": lake.landed_bytes(arrival.table.prefix, arrival.hour),
+        }
+        if to_fetch <= most_fetched:
+            most_fetched -= to_fetch
+            metadata |= _contents(arrival, lake)
+        told: dict[str, Any] = {
+            "asset_key": arrival.table.name,
+            "partition": hour_key(arrival.hour),
+            "metadata": metadata,
+            "tags": {DATA_VERSION: arrival.version},
+        }
+        yield dg.AssetMaterialization(**told)
+        yield dg.AssetObservation(**told)
 
 
 def _known_versions(table: str, keys: list[str], instance: dg.DagsterInstance) -> dict[str, str]:
@@ -74,14 +93,19 @@ def _known_versions(table: str, keys: list[str], instance: dg.DagsterInstance) -
     return {key: values[DATA_VERSION] for key, values in tags.items()}
 
 
-def _metadata(arrival: Arrival, lake: Lake) -> Metadata:
-    metadata: Metadata = {
-        "files": len(arrival.files),
-        "bytes": sum(Path(file).stat().st_size for file in arrival.files),
-        "preview": _preview(arrival),
-    }
+def _to_fetch(arrival: Arrival, lake: Lake) -> int:
+    """What it costs, in bytes, to look into an arrival: nothing where its files lie on this machine."""
+    if are_here(arrival.files):
+        return 0
+    read = {arrival.table.prefix} if arrival.table is HIGH_INTENT_VIEWS else {arrival.table.prefix, RAW_EVENTS.prefix}
+    files = sum(len(lake.list_hour(prefix, arrival.hour)) for prefix in read)
+    return sum(lake.landed_bytes(prefix, arrival.hour) for prefix in read) + files * _REQUEST_BYTES
+
+
+def _contents(arrival: Arrival, lake: Lake) -> Metadata:
+    metadata: Metadata = {"preview": _preview(arrival)}
     if arrival.table.format == "parquet":
-        metadata["dagster/row_count"] = sum(pq.read_metadata(file).num_rows for file in arrival.files)
+        metadata["dagster/row_count"] = sum(pq.read_metadata(file).num_rows for file in local_paths(arrival.files))
     if arrival.table is not HIGH_INTENT_VIEWS:
         metadata["storage"] = dg.MetadataValue.md(compare_storage(arrival.hour, lake))
     return metadata

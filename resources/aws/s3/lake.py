@@ -60,6 +60,9 @@ class S3Lake:
     def list_hour(self, prefix: str, hour: datetime) -> list[RemoteFile]:
         return [self._landed(prefix, hour, each) for each in self._landing().objects(prefix, hour)]
 
+    def landed_bytes(self, prefix: str, hour: datetime) -> int:
+        return sum(each.size for each in self._landing().objects(prefix, hour))
+
     def changed_at(self, prefixes: Sequence[str], hour: datetime) -> int:
         return self._landing().changed_at(prefixes, hour)
 
