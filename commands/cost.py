@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from streaming.handlers.scale_shards import CONSUMERS, SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
 from streaming.settings import ROOT
 
 PRICES = ROOT / "infra" / "prices.json"
@@ -26,12 +27,12 @@ GB, MB = 1024**3, 1024**2  # Kinesis takes events of one MB
 # A stream is scaled to be half full at most, and traffic peaks at twice its average.
 HEADROOM, PEAK = 2, 2
 HIGH_INTENT_SHARE = 0.1  # of events are views that go to the second stream
-CONSUMERS = 3  # Firehose and two Lambdas read the stream of events
 STORED_BYTES = 0.8  # of lake for a byte of event: raw, landing, enriched, flattened, compressed
 LOG_GB, FILES_A_MINUTE, OBJECT_READS = 2, 3, 20  # Firehose writes raw, landing and views each minute; Dagster reads
 REDSHIFT_MINUTES, REDSHIFT_MINUTES_PER_MILLION = 10, 0.1  # a day
 CRAWLS, CRAWL_HOURS, CRAWL_DPUS = 2, 0.1, 2  # a day
-ALARMS, RULES, SECRETS, KEY_REQUESTS = 20, 4, 5, 500_000
+ALARM_METRICS, RULES, SECRETS, KEY_REQUESTS = 38, 4, 5, 500_000
+METRICS_ASKED = 4 * 60 + 5 * 12  # an hour: four by scale_shards each minute, five by Dagster every five minutes
 VCPU_MEGABYTES = 1769  # memory of a Lambda that comes with one processor
 
 # What others publish for AWS's own clickstream solution, dollars per million events by events a second.
@@ -83,7 +84,7 @@ class Traffic:
     def shards(self) -> int:
         """Of the stream of events."""
         peak = self.per_second * PEAK * HEADROOM
-        return max(1, math.ceil(max(peak / 1000, peak * self.event_bytes / MB)))
+        return max(1, math.ceil(max(peak / SHARD_RECORDS_PER_SECOND, peak * self.event_bytes / SHARD_BYTES_PER_SECOND)))
 
 
 class Amount(click.FloatRange):
@@ -138,7 +139,8 @@ def bill(traffic: Traffic, price: Prices) -> list[Line]:
         Line("Dagster host", price("host_hours", HOURS) + price("disk_gb_month", 50), 0),
         Line(
             "CloudWatch, KMS, secrets",
-            price("alarms", ALARMS) + price("dashboards", 1) + price("log_gb", LOG_GB) + price("keys", 1)
+            price("alarm_metrics", ALARM_METRICS) + price("metrics_asked", METRICS_ASKED * HOURS)
+            + price("dashboards", 1) + price("log_gb", LOG_GB) + price("keys", 1)
             + price("key_requests", KEY_REQUESTS) + price("secrets", SECRETS),
             0,
         ),
@@ -172,7 +174,7 @@ def _firehose(traffic: Traffic, price: Prices) -> Line:
 
 
 def _functions(traffic: Traffic, price: Prices) -> Line:
-    """Each is called for a full batch, or for what has come in its window: a minute, at once, a second."""
+    """Each is called for a full batch, or for what has come in its window: a minute, a second, a second."""
     events, seconds = traffic.events, DAYS * 86_400 * traffic.shards
     calls = (
         (ENRICHMENT, max(events * traffic.event_bytes / MB, min(events, seconds / 60))),
@@ -184,7 +186,7 @@ def _functions(traffic: Traffic, price: Prices) -> Line:
         + price("lambda_gb_seconds", function.seconds(count, events) * function.megabytes / 1024)
         for function, count in calls
     )
-    timed = 2 * 12 * 24 * DAYS  # data_update and scale_shards, every five minutes, half a second of half a GB
+    timed = (12 + 60) * HOURS  # data_update every five minutes, scale_shards every minute, half a second of half a GB
     return Line("Lambda", price("lambda_requests", timed) + price("lambda_gb_seconds", timed * 0.25), cost)
 
 

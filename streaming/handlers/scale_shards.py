@@ -1,9 +1,9 @@
 """Lambda `scale_shards`: gives the stream of events as many shards as its traffic needs, within the service's limits.
 
-Alarms call it as soon as the shards are full, a schedule every few minutes: that finds shards that stand empty, and
-tries again what could not be done. A change at most doubles or halves the shards, and of ten a day the growing ones
-must be left, so shards are taken away only when they were too many for six hours and their number was the same.
-It also publishes how many there are: CloudWatch does not know.
+A schedule calls it every minute, which tries again what could not be done. A change at most doubles or halves the
+shards, and of ten a day the growing ones must be left: refused writes count once the shards were as many for some
+minutes, and shards are taken away only when they were too many for six hours and their number was the same.
+So it publishes how many there are: CloudWatch does not know.
 """
 
 import logging
@@ -15,15 +15,27 @@ from typing import Any, NamedTuple
 
 from streaming.edges.aws import client
 from streaming.edges.event_stream import EVENTS
+from streaming.edges.metrics import FiguresMissingError, Metric, read_figures
 from streaming.settings import Settings, load_settings
 
-__all__ = ["METRICS", "OPEN_SHARDS", "Load", "lambda_handler", "scale", "target_shards"]
+__all__ = [
+    "CONSUMERS",
+    "METRICS",
+    "OPEN_SHARDS",
+    "SHARD_BYTES_PER_SECOND",
+    "Load",
+    "lambda_handler",
+    "scale",
+    "target_shards",
+]
 
 _log = logging.getLogger(__name__)
 
 METRICS = "Clickstream"
 OPEN_SHARDS = "OpenShards"
-SHARD_BYTES_PER_SECOND = 1024 * 1024
+CONSUMERS = 3  # Firehose and two Lambdas share what can be read of a shard of events
+# A shard takes a MiB, and lets two be read: what is written faster than all consumers can follow is lost in the end.
+SHARD_BYTES_PER_SECOND = min(1, 2 / CONSUMERS) * 1024 * 1024
 SHARD_RECORDS_PER_SECOND = 1000
 FULL_ABOVE, FULL_AFTERWARDS = 0.75, 0.5
 PEAK = timedelta(minutes=5)
@@ -36,7 +48,7 @@ class Load(NamedTuple):
 
     peak: float  # in the last minutes
     idle_peak: float  # in the last hours
-    throttled: bool  # writes were refused in the last minutes
+    throttled: bool  # writes were refused in the last minutes, in which the number of shards was the same
     steady: bool  # the number of shards was the same in the last hours
 
 
@@ -52,9 +64,13 @@ def scale(settings: Settings, kinesis: Any, cloudwatch: Any, now: datetime) -> d
     stream = settings.stack.part(EVENTS)
     described = kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
     shards = described["OpenShardCount"]
-    load = _load(cloudwatch, stream, shards, now)
+    try:
+        load = _load(cloudwatch, stream, shards, now)
+        target = target_shards(shards, load, settings.min_shards, settings.max_shards)
+    except FiguresMissingError as error:
+        _log.warning("%s stays at %d shards for now: %s", stream, shards, error)
+        target = shards
     _publish(cloudwatch, stream, shards, now)
-    target = target_shards(shards, load, settings.min_shards, settings.max_shards)
     if target == shards or described["StreamStatus"] != "ACTIVE":
         return {"shards": shards, "target": shards}
     try:
@@ -80,22 +96,9 @@ def target_shards(shards: int, load: Load, least: int, most: int) -> int:
 
 def _load(cloudwatch: Any, stream: str, shards: int, now: datetime) -> Load:
     names = ("IncomingBytes", "IncomingRecords", "WriteProvisionedThroughputExceeded")
-    dimensions = [{"Name": "StreamName", "Value": stream}]
-
-    def query(id_: str, namespace: str, metric: str, statistic: str) -> dict[str, Any]:
-        described = {"Namespace": namespace, "MetricName": metric, "Dimensions": dimensions}
-        return {"Id": id_, "MetricStat": {"Metric": described, "Period": _MINUTE, "Stat": statistic}}
-
-    queries = [query(name.lower(), "AWS/Kinesis", name, "Sum") for name in names]
-    queries.append(query("shards", METRICS, OPEN_SHARDS, "Maximum"))
-    pages = cloudwatch.get_paginator("get_metric_data").paginate(
-        MetricDataQueries=queries, StartTime=now - IDLE, EndTime=now
-    )
-    series: dict[str, dict[datetime, float]] = {}
-    for page in pages:
-        for result in page["MetricDataResults"]:
-            series.setdefault(result["Id"], {}).update(zip(result["Timestamps"], result["Values"], strict=True))
-    sizes, counts, refused = (series.get(name.lower(), {}) for name in names)
+    metrics = {name.lower(): Metric("AWS/Kinesis", name, "StreamName", stream, "Sum") for name in names}
+    metrics["shards"] = Metric(METRICS, OPEN_SHARDS, "StreamName", stream, "Maximum")
+    sizes, counts, refused, known = read_figures(cloudwatch, metrics, now - IDLE, now).values()
     needed = {
         minute: max(
             sizes.get(minute, 0) / _MINUTE / SHARD_BYTES_PER_SECOND,
@@ -103,11 +106,14 @@ def _load(cloudwatch: Any, stream: str, shards: int, now: datetime) -> Load:
         )
         for minute in sizes.keys() | counts.keys()
     }
-    known = series.get("shards", {})
+
+    def lately(figures: Mapping[datetime, float]) -> set[float]:
+        return {figure for minute, figure in figures.items() if minute >= now - PEAK}
+
     return Load(
-        peak=max((shards_ for minute, shards_ in needed.items() if minute >= now - PEAK), default=0),
+        peak=max(lately(needed), default=0),
         idle_peak=max(needed.values(), default=0),
-        throttled=any(value for minute, value in refused.items() if minute >= now - PEAK),
+        throttled=lately(known) == {shards} and any(lately(refused)),
         steady=bool(known) and set(known.values()) == {shards} and min(known) <= now - IDLE + 2 * PEAK,
     )
 

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from commands.cli import cli
-from commands.cost import ALARMS, PRICES, SECRETS, Line, Prices, Traffic, bill, per_million, tables
+from commands.cost import ALARM_METRICS, PRICES, SECRETS, Line, Prices, Traffic, bill, per_million, tables
 from streaming.settings import ROOT
-from tests.infra.templates import resources
+from tests.infra.templates import found, resources
 
 MILLION_A_MONTH = Traffic(1e6 / 30.4)
 
@@ -25,7 +25,10 @@ def line(part: str, traffic: Traffic, price: Prices) -> Line:
 
 
 def test_alarms_and_secrets_are_counted_as_the_templates_have_them() -> None:
-    assert len(list(resources("AWS::CloudWatch::Alarm"))) == ALARMS
+    assert (
+        sum(1 for _, _, alarm in resources("AWS::CloudWatch::Alarm") for _ in found(alarm, "MetricName"))
+        == ALARM_METRICS
+    )
     assert len(list(resources("AWS::SecretsManager::Secret"))) == SECRETS
 
 
@@ -52,7 +55,7 @@ def test_firehose_counts_five_kilobytes_a_record(price: Prices) -> None:
     assert larger.total == pytest.approx(2 * gigabytes * 0.047)
 
 
-@pytest.mark.parametrize(("per_second", "event_bytes", "shards"), [(1, 460, 1), (1000, 460, 4), (1000, 4096, 16)])
+@pytest.mark.parametrize(("per_second", "event_bytes", "shards"), [(1, 460, 1), (1000, 460, 4), (1000, 4096, 24)])
 def test_shards_by_records_and_by_bytes(per_second: int, event_bytes: int, shards: int) -> None:
     assert Traffic(per_second * 86_400, event_bytes=event_bytes).shards == shards
 

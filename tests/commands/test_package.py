@@ -207,7 +207,7 @@ def test_high_intent_views_go_to_their_stream(invoke: Callable[..., dict[str, An
 
 def test_the_scaler_looks_at_its_stream(invoke: Callable[..., dict[str, Any]]) -> None:
     boto3.client("kinesis").create_stream(StreamName="clickstream-events", ShardCount=2)
-    (answer,) = invoke("scale-shards", "alarm")["answers"]
+    (answer,) = invoke("scale-shards", "schedule")["answers"]
     assert answer == {"shards": 2, "target": 2}
 
 
@@ -226,7 +226,8 @@ def test_secrets_are_read_with_the_runtimes_own_boto3(
 
 
 def test_a_batch_that_was_given_up_is_kept_for_a_replay(invoke: Callable[..., dict[str, Any]]) -> None:
-    created = json.loads((EVENTS / "object_created.json").read_text())["detail"]
+    (message,) = json.loads((EVENTS / "object_created.json").read_text())["Records"]
+    created = json.loads(message["body"])["detail"]
     bucket, s3 = created["bucket"]["name"], boto3.client("s3")
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key=created["object"]["key"], Body=(EVENTS / "given_up_batch.json").read_bytes())

@@ -21,7 +21,7 @@ from tests.s3_lakes import make_s3_lake
 EVENTS = ROOT / "tests" / "events"
 BUCKET = "clickstream-lake"
 OBJECT_CREATED = json.loads((EVENTS / "object_created.json").read_text())
-KEY = OBJECT_CREATED["detail"]["object"]["key"]
+KEY = json.loads(OBJECT_CREATED["Records"][0]["body"])["detail"]["object"]["key"]
 
 
 @pytest.fixture
@@ -87,9 +87,27 @@ def test_the_event_may_be_text_or_json() -> None:
     )
 
 
-def test_told_twice_it_writes_the_same_files(s3: Any) -> None:
-    assert lambda_handler(OBJECT_CREATED, None) == lambda_handler(OBJECT_CREATED, None)
+def test_told_twice_it_writes_the_same_bytes(s3: Any) -> None:
+    # given
+    (path,) = lambda_handler(OBJECT_CREATED, None)["files"]
+    written = s3.get_object(Bucket=BUCKET, Key=path)["Body"].read()
+    # when
+    assert lambda_handler(OBJECT_CREATED, None) == {"files": [path]}
+    # then
+    assert s3.get_object(Bucket=BUCKET, Key=path)["Body"].read() == written
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="failed/")["KeyCount"] == 1
+
+
+@pytest.mark.parametrize("answer", [{}, {"responseContext": None}], ids=["no answer", "null"])
+def test_a_function_that_could_not_be_called_gave_no_answer(answer: dict[str, Any]) -> None:
+    # given
+    given_up = json.loads((EVENTS / "given_up_batch.json").read_text())
+    del given_up["responseContext"]
+    # when
+    (data,) = error_files(given_up | answer, "clickstream").values()
+    # then
+    messages = {json.loads(line)["errorMessage"] for line in gzip.decompress(data).splitlines()}
+    assert messages == {"the function could not be called"}
 
 
 def test_an_aggregate_is_kept_as_the_records_in_it() -> None:

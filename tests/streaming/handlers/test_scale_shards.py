@@ -13,6 +13,7 @@ from streaming.handlers.scale_shards import METRICS, OPEN_SHARDS, Load, lambda_h
 from streaming.settings import ROOT, load_settings
 
 STREAM = "clickstream-events"
+SCHEDULE = json.loads((ROOT / "tests/events/schedule.json").read_text())
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 BUSY = Load(peak=2, idle_peak=2, throttled=False, steady=False)
 IDLE = Load(peak=0.1, idle_peak=0.2, throttled=False, steady=True)
@@ -64,11 +65,11 @@ def test_a_change_is_one_that_the_service_takes(shards: int, load: Load, least: 
         assert least <= target <= least + more
 
 
-def test_an_alarm_adds_shards_to_a_full_stream(kinesis: Any) -> None:
+def test_a_full_stream_is_given_shards(kinesis: Any) -> None:
     # given
     put_load(records=110_000, minutes_ago=1)
     # when
-    answer = lambda_handler(json.loads((ROOT / "tests/events/alarm.json").read_text()), None)
+    answer = lambda_handler(SCHEDULE, None)
     # then
     assert answer == {"shards": 2, "target": 4}
     assert open_shards(kinesis) == 4
@@ -76,12 +77,27 @@ def test_an_alarm_adds_shards_to_a_full_stream(kinesis: Any) -> None:
 
 def test_bytes_fill_shards_as_records_do(kinesis: Any) -> None:
     put_load(megabytes=100, minutes_ago=1)
-    assert lambda_handler({}, None) == {"shards": 2, "target": 4}
+    assert lambda_handler(SCHEDULE, None) == {"shards": 2, "target": 4}
+
+
+def test_a_stream_grows_before_it_takes_more_than_its_consumers_can_read(kinesis: Any) -> None:
+    # given: each of three consumers reads all that is written, and a shard lets 2 MiB a second be read
+    put_load(megabytes=0.95 * 2 * 60 * 2 / 3, minutes_ago=1)
+    # then
+    assert lambda_handler(SCHEDULE, None) == {"shards": 2, "target": 4}
 
 
 def test_refused_writes_add_a_shard(kinesis: Any) -> None:
+    put_metric(METRICS, OPEN_SHARDS, 2, minutes_ago=2)
     put_metric("AWS/Kinesis", "WriteProvisionedThroughputExceeded", 7, minutes_ago=1)
-    assert lambda_handler({}, None) == {"shards": 2, "target": 3}
+    assert lambda_handler(SCHEDULE, None) == {"shards": 2, "target": 3}
+
+
+def test_refused_writes_add_no_second_shard_right_after_the_first(kinesis: Any) -> None:
+    put_metric(METRICS, OPEN_SHARDS, 1, minutes_ago=3)
+    put_metric(METRICS, OPEN_SHARDS, 2, minutes_ago=2)
+    put_metric("AWS/Kinesis", "WriteProvisionedThroughputExceeded", 7, minutes_ago=3)
+    assert lambda_handler(SCHEDULE, None) == {"shards": 2, "target": 2}
 
 
 def test_a_quiet_stream_gives_shards_back_after_hours_of_the_same_number(kinesis: Any) -> None:
@@ -91,7 +107,7 @@ def test_a_quiet_stream_gives_shards_back_after_hours_of_the_same_number(kinesis
     for minutes in range(0, 365, 5):
         put_metric(METRICS, OPEN_SHARDS, 2, minutes_ago=minutes)
     # when
-    answer = lambda_handler(json.loads((ROOT / "tests/events/schedule.json").read_text()), None)
+    answer = lambda_handler(SCHEDULE, None)
     # then
     assert answer == {"shards": 2, "target": 1}
     assert open_shards(kinesis) == 1
@@ -99,7 +115,7 @@ def test_a_quiet_stream_gives_shards_back_after_hours_of_the_same_number(kinesis
 
 def test_the_number_of_shards_is_published(kinesis: Any) -> None:
     # when
-    lambda_handler({}, None)
+    lambda_handler(SCHEDULE, None)
     # then
     (metric,) = client("cloudwatch").list_metrics(Namespace=METRICS)["Metrics"]
     assert metric["MetricName"] == OPEN_SHARDS
