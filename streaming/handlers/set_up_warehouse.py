@@ -1,7 +1,8 @@
 """Lambda `set_up_warehouse`: what CloudFormation has no resource for in Redshift Serverless, as a custom resource.
 
 How many RPU-hours a month it may take before it answers no more; and the schema that shows the lake, to whoever may
-connect, which IAM decides. Safe to repeat. Deleting it takes the limit away.
+connect, which IAM decides. Safe to repeat. Deleting it takes the limit away. Where the limit alone has changed, nothing
+is asked of the warehouse: it may have used the old one up, and answers no more.
 """
 
 import time
@@ -17,6 +18,7 @@ __all__ = ["lambda_handler"]
 _COMPUTE = "serverless-compute"
 _DATABASE = "clickstream"
 _GRANT = "GRANT USAGE ON SCHEMA lake TO PUBLIC"
+_SHOWN_BY = ("Database", "Workgroup", "WorkgroupArn", "AdminSecret")
 _POLL_SECONDS = 2.0
 
 
@@ -28,8 +30,10 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> None:
             _unlimit(redshift, wanted["WorkgroupArn"])
         else:
             _limit(redshift, wanted["WorkgroupArn"], int(wanted["RpuHours"]))
-            for statement in (_schema(wanted["Database"]), _GRANT):
-                _run_as_administrator(statement, wanted["Workgroup"], wanted["AdminSecret"])
+            known = event.get("OldResourceProperties", {})
+            if any(known.get(name) != wanted[name] for name in _SHOWN_BY):
+                for statement in (_schema(wanted["Database"]), _GRANT):
+                    _run_as_administrator(statement, wanted["Workgroup"], wanted["AdminSecret"])
 
 
 def _schema(catalog_database: str) -> str:

@@ -78,6 +78,27 @@ def test_a_limit_that_is_there_is_changed(redshift: Redshift, cloudformation: Cl
     assert cloudformation.answers[-1]["Status"] == "SUCCESS"
 
 
+def test_another_limit_asks_nothing_of_a_warehouse_that_has_used_its_own_up(
+    redshift: Redshift, cloudformation: CloudFormation
+) -> None:
+    redshift.serverless.add_response("list_usage_limits", {"usageLimits": [KNOWN]}, ASKED)
+    redshift.serverless.add_response("update_usage_limit", {}, CHANGED)
+    event = cloudformation.event("Update", PROPERTIES) | {"OldResourceProperties": PROPERTIES | {"RpuHours": "50"}}
+    set_up_warehouse.lambda_handler(event, None)
+    assert cloudformation.answers[-1]["Status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("name", ["Database", "Workgroup", "WorkgroupArn", "AdminSecret"])
+def test_another_warehouse_is_shown_the_lake(redshift: Redshift, cloudformation: CloudFormation, name: str) -> None:
+    redshift.serverless.add_response("list_usage_limits", {"usageLimits": [KNOWN]}, ASKED)
+    redshift.serverless.add_response("update_usage_limit", {}, CHANGED)
+    redshift.runs(SCHEMA, {"Status": "FINISHED"})
+    redshift.runs(GRANT, {"Status": "FINISHED"})
+    event = cloudformation.event("Update", PROPERTIES) | {"OldResourceProperties": PROPERTIES | {name: "another"}}
+    set_up_warehouse.lambda_handler(event, None)
+    assert cloudformation.answers[-1]["Status"] == "SUCCESS"
+
+
 def test_the_limit_goes_with_the_stack(redshift: Redshift, cloudformation: CloudFormation) -> None:
     redshift.serverless.add_response("list_usage_limits", {"usageLimits": [KNOWN]}, ASKED)
     redshift.serverless.add_response("delete_usage_limit", {}, {"usageLimitId": "limit-1"})
