@@ -21,4 +21,5 @@ def as_aurora(mysql_url: str) -> Iterator[str]:
         for statement in _MADE:
             cursor.execute(statement)
         yield mysql_url
+        cursor.execute("SET DEFAULT ROLE NONE")
         cursor.execute("DROP ROLE AWS_LAMBDA_ACCESS")

@@ -51,6 +51,7 @@ def set_up(mysql_url: str, reader_url: str, sign_up_function: str, *, demo: bool
         for statement in _READER:
             cursor.execute(statement, login)
         cursor.execute("GRANT AWS_LAMBDA_ACCESS TO CURRENT_USER()")
+        cursor.execute(_statement("sign_up_role"))
         cursor.execute("DROP TRIGGER IF EXISTS customer_signs_up")
         cursor.execute(_statement("sign_up_trigger"), {"function": sign_up_function})
 

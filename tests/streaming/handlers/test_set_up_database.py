@@ -106,11 +106,30 @@ def test_it_can_be_repeated(aurora_url: str, demo: bool) -> None:
     assert rows(aurora_url, "SELECT COUNT(*) FROM customers") == ((1002 if demo else 2,),)
 
 
-def test_a_sign_up_holds_where_the_call_fails(aurora_url: str) -> None:
+def test_the_trigger_runs_with_the_role_that_calls_functions(aurora_url: str) -> None:
+    """MySQL gives a trigger the default roles of its definer; MariaDB knows them, and has others do without."""
     set_up(aurora_url, reader_url(aurora_url), FUNCTION, demo=False)
-    rows(aurora_url, "DROP FUNCTION lambda_async")
-    user_id = sign_up(aurora_url, "Ada Lovelace")
-    assert UsersDb(aurora_url).names([str(user_id)]) == {str(user_id): "Ada Lovelace"}
+    ((role, user),) = rows(
+        aurora_url,
+        "SELECT default_role, CONCAT(User, '@', Host) FROM mysql.user WHERE CONCAT(User, '@', Host) = CURRENT_USER()",
+    )
+    assert rows(aurora_url, "SELECT DEFINER FROM information_schema.TRIGGERS") == ((user,),)
+    assert role == "AWS_LAMBDA_ACCESS"
+
+
+def test_a_sign_up_holds_where_the_call_fails_and_says_why(aurora_url: str) -> None:
+    set_up(aurora_url, reader_url(aurora_url), FUNCTION, demo=False)
+    insert, error = "INSERT INTO customers (pixel_id, name) VALUES ('pixel', %s)", "SELECT @sign_up_error"
+    with closing(connect(aurora_url, autocommit=True)) as connection, connection.cursor() as cursor:
+        cursor.execute(insert, ("Ada Lovelace",))
+        cursor.execute(error)
+        assert cursor.fetchall() == ((None,),)
+        cursor.execute("DROP FUNCTION lambda_async")
+        cursor.execute(insert, ("Grace Hopper",))
+        cursor.execute(error)
+        ((reason,),) = cursor.fetchall()
+    assert "lambda_async does not exist" in reason
+    assert rows(aurora_url, "SELECT name FROM customers ORDER BY customer_id") == (("Ada Lovelace",), ("Grace Hopper",))
 
 
 def test_cloudformation_is_told(

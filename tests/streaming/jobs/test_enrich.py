@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from streaming.domain.enrichment import CODE_VERSION
+from streaming.edges import secrets
 from streaming.edges.secrets import SecretError
 from streaming.jobs.enrich import look_ups
 from streaming.jobs.files import write_table
@@ -19,6 +20,7 @@ def handed_over(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ha
     """Names, and ipinfo.io with a token that a secret holds; it is not there yet."""
     names = f"{tmp_path}/names.parquet"
     write_table(pa.table({"user_id": ["20"], "name": ["Semyon Ryan"]}), names)
+    monkeypatch.setattr(secrets, "_known", {})
     settings = {"IPINFO_TOKEN": "secretsmanager:enrich/ipinfo", "IPINFO_URL": "http://127.0.0.1:1"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)  # to be taken back, for the job sets them for its process
