@@ -113,6 +113,20 @@ def test_a_quiet_stream_gives_shards_back_after_hours_of_the_same_number(kinesis
     assert open_shards(kinesis) == 1
 
 
+def test_figures_that_are_not_complete_change_nothing(kinesis: Any) -> None:
+    # given
+    put_load(records=110_000, minutes_ago=1)
+
+    def answer(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["MetricDataResults"][0]["StatusCode"] = "InternalError"
+
+    _, cloudwatch = scale_shards._clients()
+    cloudwatch.meta.events.register("after-call.cloudwatch.GetMetricData", answer)
+    # then
+    assert lambda_handler(SCHEDULE, None) == {"shards": 2, "target": 2}
+    assert client("cloudwatch").list_metrics(Namespace=METRICS)["Metrics"]
+
+
 def test_the_number_of_shards_is_published(kinesis: Any) -> None:
     # when
     lambda_handler(SCHEDULE, None)
