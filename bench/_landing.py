@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from bench.flatten import EVENTS
 from resources.lake import DirectoryLake
-from streaming.domain.layout import hour_prefix
+from streaming.domain.layout import failed_prefix, hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
 from streaming.edges.lake import gzip_bytes
 from streaming.edges.parquet import arrow_schema, parquet_bytes
@@ -97,7 +97,7 @@ def _land_flush(
 
     first = flush * FILE_RECORDS
     name = f"shardId-{shard:012d}-{_number(hour, first)}-{_number(hour, first + FILE_RECORDS - 1)}"
-    for prefix, statement in ((RAW_EVENTS.prefix, _RAW), ("failed/enrichment", _ERRORS)):
+    for prefix, statement in ((RAW_EVENTS.prefix, _RAW), (failed_prefix("enrichment"), _ERRORS)):
         lines = "\n".join([*select(statement)["line"].to_pylist(), ""])
         lake.publish(f"{hour_prefix(prefix, hour)}/{name}.json.gz", gzip_bytes(lines.encode()))
     rows = select(_ENRICHED).cast(arrow_schema(ENRICHED_LANDING))

@@ -18,11 +18,11 @@ from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.catalog import CATALOGUED, ROLLED_UP
 from clickstream_assets.definitions import opened_edges
 from commands.platform import table_settings
-from resources.aws.glue.tables import LANDING
 from resources.catalog import DuckDBCatalog
 from resources.lake import DirectoryLake, Lake
 from resources.warehouse import duckdb_limits, quoted, sql_file
 from streaming.domain.layout import hour_prefix
+from streaming.domain.tables import LANDING
 from streaming.settings import SettingError, make_home
 
 # Statements under sql/verify, which must find nothing, and the promise that each holds the tables to.

@@ -16,18 +16,10 @@ import duckdb
 from resources.crawler import MOST_BYTES, MOST_FILES, SCHEMA_DRIFT, Crawl, Crawler, Drift, Known
 from resources.file_readers import select_rows
 from resources.lake import DirectoryLake
-from resources.warehouse import quoted
+from resources.warehouse import empty_select, quoted
 from streaming.domain.layout import folder_patterns
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, Column, Table
 from streaming.edges.lake import replaced
-
-HOUR_KEYS = (
-    Column("year", "INT", "partition: year"),
-    Column("month", "INT", "partition: month"),
-    Column("day", "INT", "partition: day of the month"),
-    Column("hour", "INT", "partition: hour of the day, UTC"),
-)
-DAY_KEYS = (Column("date", "DATE", "partition: day of event time, UTC"),)
 
 _HOUR_FOLDER = "regexp_extract({file}, 'year=[0-9]+/month=[0-9]+/day=[0-9]+/hour=[0-9]+')"
 
@@ -88,10 +80,10 @@ class DuckDBCatalog:
 
     def _select(self, table: Table, known: Known) -> str:
         if not self._has_files(table):
-            return _select_nothing(_all_columns(table))
+            return empty_select(_all_columns(table))
         columns = ", ".join(f'"{column.name}"' for column in _all_columns(table))
         apart = {str(self._lake.path(file)): columns for file, columns in known.apart.get(table.name, {}).items()}
-        rows = select_rows(table, partition_columns(table), str(self._lake.path(table.prefix)), apart)
+        rows = select_rows(table, table.partition_columns, str(self._lake.path(table.prefix)), apart)
         return f"SELECT {columns} FROM ({rows})"  # noqa: S608  declared names only
 
     def _sealed_and_landed(self, known: Known) -> str:
@@ -129,21 +121,12 @@ class DuckDBCatalogResource(dg.ConfigurableResource[DuckDBCatalog]):
         return DuckDBCatalog(Path(self.file), DirectoryLake(Path(self.root)))
 
 
-def partition_columns(table: Table) -> tuple[Column, ...]:
-    return {"hour": HOUR_KEYS, "day": DAY_KEYS, None: ()}[table.partition]
-
-
 def _all_columns(table: Table) -> tuple[Column, ...]:
-    return (*table.columns, *partition_columns(table))
+    return (*table.columns, *table.partition_columns)
 
 
 def _pattern(table: Table) -> str:
     return "/".join((table.prefix, *folder_patterns(table), "[!.]*"))
-
-
-def _select_nothing(columns: Sequence[Column]) -> str:
-    nothing = (f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in columns)
-    return f"SELECT {', '.join(nothing)} LIMIT 0"
 
 
 def drift_view(drifts: Sequence[Drift]) -> View:
@@ -153,7 +136,7 @@ def drift_view(drifts: Sequence[Drift]) -> View:
     typed = ", ".join(f'CAST("{column.name}" AS {column.type}) AS "{column.name}"' for column in SCHEMA_DRIFT)
     select = f"SELECT {typed} FROM (VALUES {', '.join(rows)}) v({names})"  # noqa: S608  declared names, quoted values
     comment = "how files differ from their table's declared schema, as of the latest crawl"
-    return View("schema_drift", comment, SCHEMA_DRIFT, select if drifts else _select_nothing(SCHEMA_DRIFT))
+    return View("schema_drift", comment, SCHEMA_DRIFT, select if drifts else empty_select(SCHEMA_DRIFT))
 
 
 def _text(value: object) -> str:

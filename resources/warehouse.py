@@ -5,7 +5,7 @@ SELECT (COPY, UNLOAD) is the engine's business and stands here; the SELECT is th
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from resources.lake import local_paths
 from resources.wide_rows import Order, is_wide, save_in_ranges
-from streaming.domain.tables import Table
+from streaming.domain.tables import Column, Table
 from streaming.settings import ROOT
 
 ROW_GROUP_ROWS = 122_880
@@ -224,7 +224,7 @@ def _identities(sources: Sources) -> list[tuple[int, int]]:
 def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.DuckDBPyRelation:
     files = local_paths(source.files)
     if source.table and not files:
-        return connection.sql(empty_select(source.table))
+        return connection.sql(empty_select(source.table.columns))
     if source.table and source.table.format == "json":
         types = {column.name: column.type for column in source.table.columns}
         return connection.read_json(files, columns=types, format="newline_delimited")  # type: ignore[arg-type]  # takes lists
@@ -232,7 +232,7 @@ def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.D
     return connection.from_parquet(files, hive_partitioning=by_day)
 
 
-def empty_select(table: Table) -> str:
-    """A SELECT of the table's columns and no rows."""
-    columns = ", ".join(f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in table.columns)
-    return f"SELECT {columns} LIMIT 0"
+def empty_select(columns: Iterable[Column]) -> str:
+    """A SELECT of these columns and no rows."""
+    nothing = (f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in columns)
+    return f"SELECT {', '.join(nothing)} LIMIT 0"

@@ -9,7 +9,6 @@ from typing import Any
 
 from clickstream_assets.dashboard.data import SHOWN_TABLES
 from clickstream_assets.dashboard.panels import ACTIONS, PANELS, Kind, Panel
-from resources.catalog import partition_columns
 from streaming.domain.tables import Table
 
 SHEET = "overview"
@@ -36,7 +35,7 @@ def data_set(table: Table, data_source_arn: Any, database: Any) -> Definition:
     Args:
         data_source_arn, database: text, or what a template has in its place.
     """
-    columns = (*table.columns, *partition_columns(table))
+    columns = (*table.columns, *table.partition_columns)
     relation = {
         "DataSourceArn": data_source_arn,
         "Catalog": "AwsDataCatalog",

@@ -1,6 +1,5 @@
 """Healing: what is in raw and in neither enriched nor failed is enriched, and landed as if delivery had done it."""
 
-import gzip
 import hashlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -14,8 +13,9 @@ from clickstream_assets.failed.errors import ErrorLine, collect_failures
 from resources.lake import Lake
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.failures import CONSUMER_STAGES
-from streaming.domain.layout import hour_prefix
+from streaming.domain.layout import failed_prefix, hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, FAILED_EVENTS, RAW_EVENTS
+from streaming.edges.lake import gzip_bytes
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
 from streaming.jobs.enrichment import RefusedRecord, enrich_records, milliseconds
@@ -68,10 +68,10 @@ def keep_failures(hour: datetime, lake: Lake, failures: Iterable[RefusedRecord])
     for stage, some in groupby(sorted(failures, key=lambda failure: failure.stage), lambda failure: failure.stage):
         of_stage = list(some)
         record_ids = [failure.record.record_id for failure in of_stage]
-        file = f"{_name(f'failed/{stage}', hour, 'heal', record_ids)}.json.gz"
+        file = f"{_name(failed_prefix(stage), hour, 'heal', record_ids)}.json.gz"
         if not lake.exists(file):  # writing it once more would date the hour's arrivals by this repair
             lines = b"".join(msgspec.json.encode(_error_line(failure)) + b"\n" for failure in of_stage)
-            lake.publish(file, gzip.compress(lines, mtime=0))
+            lake.publish(file, gzip_bytes(lines))
 
 
 def landing_name(hour: datetime, kind: str, record_ids: Iterable[str]) -> str:

@@ -16,7 +16,6 @@ from clickstream_assets.aggregates.rolled_up import rolled_up
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.definitions import build_definitions
 from clickstream_assets.schedules import SCHEDULES
-from resources.catalog import partition_columns
 from resources.crawler import SCHEMA_DRIFT
 from streaming.domain.tables import Column, Table
 from streaming.settings import ROOT, load_settings
@@ -70,7 +69,7 @@ def _index() -> Iterator[str]:
 
 def _section(table: Table, spec: dg.AssetSpec, upkeep: Sequence[str], aggregate: Aggregate | None) -> Iterator[str]:
     yield from (f"## {table.name}", "", table.description, "")
-    keys = [f"`{column.name}`" for column in partition_columns(table)]
+    keys = [f"`{column.name}`" for column in table.partition_columns]
     facts = {
         "grain": table.grain,
         "partition": ", ".join(keys) or "none, it is one file",

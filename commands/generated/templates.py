@@ -14,7 +14,8 @@ from sqlglot import exp
 
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.quicksight import data_set, definition, shown_tables
-from resources.aws.glue.tables import LANDING, table_input
+from resources.aws.glue.tables import table_input
+from streaming.domain.tables import LANDING
 from streaming.settings import ROOT
 
 INFRA = ROOT / "infra"

@@ -180,7 +180,7 @@ def without(query: exp.Expr, roles: Iterable[str]) -> exp.Expr:
     query = query.copy()
     for table in list(query.find_all(exp.Table)):
         if table.catalog in catalogs:
-            nothing = sqlglot.parse_one(empty_select(catalogs[table.catalog]), read="duckdb")
+            nothing = sqlglot.parse_one(empty_select(catalogs[table.catalog].columns), read="duckdb")
             table.replace(exp.Subquery(this=nothing, alias=exp.TableAlias(this=exp.to_identifier(table.name))))
     return query
 

@@ -12,6 +12,9 @@ PARTITION_FOLDERS: dict[Partition | None, tuple[str, ...]] = {
     None: (),
 }
 
+# What broke the contract lies below it, in a folder for each stage that found it.
+FAILED_PREFIX = "failed"
+
 _HOUR = re.compile(r"year=(\d{4})/month=(\d{2})/day=(\d{2})/hour=(\d{2})(?:/|$)")
 
 
@@ -28,6 +31,11 @@ def hour_prefix(prefix: str, hour: datetime) -> str:
 def day_prefix(prefix: str, day: str) -> str:
     """Folder of one day of an aggregate: `aggregated/events_by_type/date=2026-11-23`."""
     return f"{prefix}/date={day}"
+
+
+def failed_prefix(stage: str) -> str:
+    """Where a stage records failures: `failed/enrichment`."""
+    return f"{FAILED_PREFIX}/{stage}"
 
 
 def folder_patterns(table: Table) -> list[str]:

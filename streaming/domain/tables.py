@@ -26,6 +26,15 @@ class Column:
         return f"{self.description} ({self.unit})" if self.unit else self.description
 
 
+HOUR_KEYS = (
+    Column("year", "INT", "partition: year"),
+    Column("month", "INT", "partition: month"),
+    Column("day", "INT", "partition: day of the month"),
+    Column("hour", "INT", "partition: hour of the day, UTC"),
+)
+DAY_KEYS = (Column("date", "DATE", "partition: day of event time, UTC"),)
+
+
 @dataclass(frozen=True)
 class Table:
     """One table of the lake. `prefix` is its folder; `partition` the width of its Hive partitions, None: one file.
@@ -50,6 +59,11 @@ class Table:
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def partition_columns(self) -> tuple[Column, ...]:
+        """What its folders say of the rows below them."""
+        return {"hour": HOUR_KEYS, "day": DAY_KEYS, None: ()}[self.partition]
 
 
 EVENT_COLUMNS = (
@@ -302,6 +316,9 @@ LATEST_SEARCH_BY_USER = Table(
     example="SELECT name, location, last_search, price_per_click FROM latest_search_by_user ORDER BY last_search "
     "DESC LIMIT 20",
 )
+
+# What delivery, repairs and replays append to; all other tables are published, a partition at a time.
+LANDING = (RAW_EVENTS, ENRICHED_LANDING, HIGH_INTENT_VIEWS, REPLAYS)
 
 TABLES = {
     table.name: table

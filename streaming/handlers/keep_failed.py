@@ -52,7 +52,8 @@ def error_files(given_up: Mapping[str, Any], stack: str) -> dict[str, bytes]:
         hour = hour_of(open_record(record.data, record.arrival).arrival)
         lines.setdefault(hour, []).append(error_line(record, failure, request["functionArn"]))
     return {
-        f"{hour_prefix(failed_prefix(stage), hour)}/{name}": gzip_bytes(b"".join(found)) for hour, found in lines.items()
+        f"{hour_prefix(failed_prefix(stage), hour)}/{name}": gzip_bytes(b"".join(found))
+        for hour, found in lines.items()
     }
 
 

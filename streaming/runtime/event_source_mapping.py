@@ -17,7 +17,7 @@ import pybase64
 from prometheus_client import Counter
 
 from streaming.domain.envelope import open_record
-from streaming.domain.layout import hour_of, hour_prefix
+from streaming.domain.layout import failed_prefix, hour_of, hour_prefix
 from streaming.edges.error_output import Failure, error_line
 from streaming.edges.event_stream import SHARD_END, LeaseLost, ShardBatch, StreamRecord
 from streaming.edges.lake import LocalLake, gzip_bytes
@@ -185,7 +185,7 @@ class EventSourceMapping:
             hour = hour_of(open_record(record.data, record.arrival).arrival)
             lines.setdefault(hour, []).append(error_line(record, failure, self._function.arn))
         for hour, found in lines.items():
-            path = f"{hour_prefix(f'failed/{self._function.name}', hour)}/{name}"
+            path = f"{hour_prefix(failed_prefix(self._function.name), hour)}/{name}"
             data = gzip_bytes(b"".join(found))
             until_done(partial(self._lake.publish, path, data), stop)
         PROCESSED.labels(self._function.name, "failed").inc(len(records))

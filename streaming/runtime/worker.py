@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from prometheus_client import start_http_server
 
+from streaming.domain.layout import failed_prefix
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS
 from streaming.edges.event_stream import DELIVERY, EVENTS, HIGH_INTENT, SHARD_END, LeaseLost, StreamUnavailable
 from streaming.edges.lake import LocalLake
@@ -84,8 +85,8 @@ def events_options(settings: Settings) -> DeliveryOptions:
         buffer_bytes=settings.delivery_buffer_bytes,
         buffer_seconds=settings.delivery_buffer_seconds,
         raw_prefix=RAW_EVENTS.prefix,
-        transform_errors="failed/enrichment",
-        conversion_errors="failed/delivery",
+        transform_errors=failed_prefix("enrichment"),
+        conversion_errors=failed_prefix("delivery"),
         retention_seconds=settings.stream_retention_seconds,
     )
 

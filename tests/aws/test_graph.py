@@ -13,9 +13,8 @@ from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.catch_up import accounted
 from clickstream_assets.jobs import AGGREGATE, BUILD_DASHBOARD, FLATTEN, REBUILD_CACHE, REFRESH_CATALOG, REPORT, SETTLE
 from commands.cli import cli
-from resources.aws.glue.tables import LANDING
 from streaming.domain.envelope import stamp
-from streaming.domain.tables import EVENT_LEDGER, LATEST_SEARCH_BY_USER
+from streaming.domain.tables import EVENT_LEDGER, LANDING, LATEST_SEARCH_BY_USER
 from streaming.domain.timestamps import format_timestamp
 from streaming.edges.event_stream import StreamRecord
 from streaming.runtime.transform import Transform

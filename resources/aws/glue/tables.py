@@ -11,11 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from resources.catalog import partition_columns
-from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS, REPLAYS, Column, Table
+from streaming.domain.tables import LANDING, Column, Table
 from streaming.edges.parquet import arrow_type, split_fields
 
-LANDING = (RAW_EVENTS, ENRICHED_LANDING, HIGH_INTENT_VIEWS, REPLAYS)
 # Years that landing may have. A query makes a partition of every hour in them that its WHERE does not rule out.
 PROJECTED_YEARS = "2025,2049"
 
@@ -77,7 +75,7 @@ def table_input(table: Table, root: str) -> dict[str, Any]:
         "Parameters": {"EXTERNAL": "TRUE", "classification": table.format}
         | parameters
         | (_projection(location) if table in LANDING else {}),
-        "PartitionKeys": [_described(key, hive_type(key.type)) for key in partition_columns(table)],
+        "PartitionKeys": [_described(key, hive_type(key.type)) for key in table.partition_columns],
         "StorageDescriptor": {
             "Columns": [_described(column, _column_type(table, column)) for column in table.columns],
             "Location": location,

@@ -14,9 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from resources.aws.s3.listing import Arrivals, Arrived, Day, Listing, Object
 from streaming.domain.envelope import MAX_STAMP_DRIFT
-from streaming.domain.layout import parse_hour
+from streaming.domain.layout import FAILED_PREFIX, failed_prefix, parse_hour
 
-FAILED_PREFIX = "failed"
 # Firehose puts the step that failed into the folder's name; here it goes by the stage's.
 FIREHOSE_STAGES = {"processing-failed": "enrichment", "format-conversion-failed": "delivery"}
 
@@ -40,7 +39,7 @@ class Landing:
     def failed_prefixes(self) -> list[str]:
         """Where stages record failures, by the names of the stages."""
         folders = self._listing.folders(FAILED_PREFIX)
-        return sorted({f"{FAILED_PREFIX}/{FIREHOSE_STAGES.get(folder, folder)}" for folder in folders})
+        return sorted({failed_prefix(FIREHOSE_STAGES.get(folder, folder)) for folder in folders})
 
     def hours(self, prefix: str) -> list[datetime]:
         """The hours that may have rows."""

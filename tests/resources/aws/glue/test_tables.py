@@ -8,11 +8,12 @@ from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
 from clickstream_assets.catalog import CATALOGUED
-from resources.aws.glue.tables import LANDING, hive_type, table_input
+from resources.aws.glue.tables import hive_type, table_input
 from streaming.domain.tables import (
     ENRICHED_EVENTS,
     EVENT_LEDGER,
     FLATTENED_EVENTS,
+    LANDING,
     LATEST_SEARCH_BY_USER,
     RAW_EVENTS,
     Table,
