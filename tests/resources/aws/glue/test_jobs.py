@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 from botocore.stub import ANY, Stubber
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster_aws.pipes.clients import glue as glue_client
 
 from resources.aws.glue import jobs as glue_jobs
 from resources.aws.glue.jobs import GlueSpark
@@ -22,6 +21,7 @@ from streaming.edges.aws import client
 from streaming.jobs.files import read_table, write_table
 from streaming.jobs.work import FlattenWork
 from streaming.settings import ROOT
+from tests.aws_proxy import AwsProxy, Faults, lose_answer
 from tests.s3_lakes import BUCKET, keys
 
 pytestmark = pytest.mark.slow  # Pipes waits for what a job may still say
@@ -44,7 +44,7 @@ with _open_pipes() as pipes:
 def glue(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
     """Glue, which answers at once what a test says, and is asked what the service's model allows."""
     client("s3").create_bucket(Bucket=BUCKET)
-    monkeypatch.setattr(glue_client, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(glue_jobs, "time", SimpleNamespace(sleep=lambda seconds: None))
     with Stubber(boto3.client("glue", region_name="us-east-1")) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
@@ -53,7 +53,7 @@ def glue(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
 @pytest.fixture
 def spark(glue: Stubber, monkeypatch: pytest.MonkeyPatch) -> GlueSpark:
     clients = {"glue": glue.client, "s3": client("s3")}
-    monkeypatch.setattr(glue_jobs, "client", clients.__getitem__)
+    monkeypatch.setattr(glue_jobs, "client", lambda service, **_: clients[service])
     return GlueSpark(Stack("clickstream"), BUCKET)
 
 
@@ -74,6 +74,12 @@ def stands(glue: Stubber, *states: str, **told: str) -> None:
     for state in states:
         run = {"Id": RUN, "JobName": NAME, "JobRunState": state, **told}
         glue.add_response("get_job_run", {"JobRun": run}, {"JobName": NAME, "RunId": RUN})
+
+
+def stopped(glue: Stubber) -> None:
+    """The run is to be stopped, and is."""
+    answer = {"SuccessfulSubmissions": [{"JobName": NAME, "JobRunId": RUN}], "Errors": []}
+    glue.add_response("batch_stop_job_run", answer, {"JobName": NAME, "JobRunIds": [RUN]})
 
 
 def run(spark: GlueSpark, instance: dg.DagsterInstance) -> tuple[dg.ExecuteInProcessResult, dict[str, JobReport], str]:
@@ -160,17 +166,58 @@ def test_a_run_that_is_ended_stops_its_job(
     def interrupted(seconds: float) -> None:
         raise DagsterExecutionInterruptedError
 
-    monkeypatch.setattr(glue_client, "time", SimpleNamespace(sleep=interrupted))
+    monkeypatch.setattr(glue_jobs, "time", SimpleNamespace(sleep=interrupted))
     started(glue, "")
-    stands(glue, "RUNNING")
-    stopped = {"SuccessfulSubmissions": [{"JobName": NAME, "JobRunId": RUN}], "Errors": []}
-    glue.add_response("batch_stop_job_run", stopped, {"JobName": NAME, "JobRunIds": [RUN]})
+    stopped(glue)
 
     result, _, log = run(spark, instance)
 
     assert not result.success
-    assert f"Successfully stopped Glue job run {RUN}" in log
+    assert f"Stopped Glue job run {RUN}" in log
     assert keys("jobs/") == []
+
+
+def test_a_job_that_cannot_be_followed_is_stopped(
+    glue: Stubber, spark: GlueSpark, instance: dg.DagsterInstance
+) -> None:
+    started(glue, "")
+    glue.add_client_error("get_job_run", "InternalServiceException", "injected")
+    stopped(glue)
+
+    result, _, log = run(spark, instance)
+
+    assert not result.success
+    assert "InternalServiceException" in log
+    assert f"Stopped Glue job run {RUN}" in log
+
+
+def test_a_job_that_cannot_be_stopped_either_is_told(
+    glue: Stubber, spark: GlueSpark, instance: dg.DagsterInstance
+) -> None:
+    started(glue, "")
+    glue.add_client_error("get_job_run", "InternalServiceException", "injected")
+    glue.add_client_error("batch_stop_job_run", "OperationTimeoutException", "injected")
+
+    result, _, log = run(spark, instance)
+
+    assert not result.success
+    assert "InternalServiceException" in log
+    assert f"Glue job run {RUN} could not be stopped" in log
+
+
+def test_a_job_whose_start_is_not_answered_is_not_started_twice(
+    aws: str, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client("s3").create_bucket(Bucket=BUCKET)
+    command = {"Name": "glueetl", "ScriptLocation": f"s3://{BUCKET}/flatten.py"}
+    client("glue").create_job(Name=NAME, Role="any", Command=command, ExecutionProperty={"MaxConcurrentRuns": 2})
+    with AwsProxy(aws, Faults(lose_answer, 1, lambda request: request.operation == "StartJobRun")) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", proxy.address)
+        result, _, _ = run(GlueSpark(Stack("clickstream"), BUCKET), instance)
+
+    assert not result.success
+    monkeypatch.delenv("AWS_ENDPOINT_URL_GLUE")
+    assert len(client("glue").get_job_runs(JobName=NAME)["JobRuns"]) == 1
 
 
 def test_what_is_shared_with_a_job_goes_with_the_block(spark: GlueSpark) -> None:
