@@ -31,8 +31,9 @@ STORED_BYTES = 0.8  # of lake for a byte of event: raw, landing, enriched, flatt
 LOG_GB, FILES_A_MINUTE, OBJECT_READS = 2, 3, 20  # Firehose writes raw, landing and views each minute; Dagster reads
 REDSHIFT_MINUTES, REDSHIFT_MINUTES_PER_MILLION = 10, 0.1  # a day
 CRAWLS, CRAWL_HOURS, CRAWL_DPUS = 2, 0.1, 2  # a day
-ALARM_METRICS, RULES, SECRETS, KEY_REQUESTS = 38, 4, 5, 500_000
-METRICS_ASKED = 4 * 60 + 5 * 12  # an hour: four by scale_shards each minute, five by Dagster every five minutes
+ALARM_METRICS, OWN_METRICS, RULES, SECRETS, KEY_REQUESTS = 38, 8, 4, 5, 500_000
+# An hour: four by scale_shards each minute; five each by two sensors of Dagster each minute, and by its schedules.
+METRICS_ASKED = 4 * 60 + 5 * (2 * 60 + 12 + 4)
 VCPU_MEGABYTES = 1769  # memory of a Lambda that comes with one processor
 
 # What others publish for AWS's own clickstream solution, dollars per million events by events a second.
@@ -139,7 +140,8 @@ def bill(traffic: Traffic, price: Prices) -> list[Line]:
         Line("Dagster host", price("host_hours", HOURS) + price("disk_gb_month", 50), 0),
         Line(
             "CloudWatch, KMS, secrets",
-            price("alarm_metrics", ALARM_METRICS) + price("metrics_asked", METRICS_ASKED * HOURS)
+            price("alarm_metrics", ALARM_METRICS) + price("own_metrics", OWN_METRICS)
+            + price("metrics_asked", METRICS_ASKED * HOURS)
             + price("dashboards", 1) + price("log_gb", LOG_GB) + price("keys", 1)
             + price("key_requests", KEY_REQUESTS) + price("secrets", SECRETS),
             0,

@@ -1,4 +1,4 @@
-"""The nested stacks of `infra/` that are written from what is declared: the tables, Athena's queries, the dashboard.
+"""The nested stacks of `infra/` that are written from what is declared: tables, Athena's queries, dashboard, alarms.
 
 `python -m commands.generated.templates` writes them, and so does `./run lint --fix`. They are JSON, which
 CloudFormation takes as it takes YAML.
@@ -14,8 +14,11 @@ from sqlglot import exp
 
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.quicksight import data_set, definition, shown_tables
+from resources.aws.cloudwatch import alert_metric
 from resources.aws.glue.tables import table_input
+from streaming.domain.stack import METRICS
 from streaming.domain.tables import LANDING
+from streaming.runtime.health.alerts import CONDITIONS
 from streaming.settings import ROOT
 
 INFRA = ROOT / "infra"
@@ -137,7 +140,39 @@ def named_queries() -> dict[str, Any]:
     return _template("queries to start from, in Athena", ("StackName", "Database", "WorkGroup"), resources)
 
 
-TEMPLATES = {"glue_tables.json": glue_tables, "named_queries.json": named_queries, "dashboard.json": dashboard}
+def alarms() -> dict[str, Any]:
+    """An alarm for each alert that Dagster publishes. It stays as it is without news; that is another alarm's."""
+    topic = [{"Ref": "AlarmTopic"}]
+    resources = {
+        _logical_id(condition.name): {
+            "Type": "AWS::CloudWatch::Alarm",
+            "Properties": {
+                "AlarmName": {"Fn::Sub": f"${{StackName}}-{condition.name.replace('_', '-')}"},
+                "AlarmDescription": f"{condition.severity.title()}; ./run status says more. {condition.advice}",
+                "Namespace": METRICS,
+                **alert_metric({"Ref": "StackName"}, condition.name),
+                "Statistic": "Maximum",
+                "Period": 300,
+                "EvaluationPeriods": 1,
+                "ComparisonOperator": "GreaterThanThreshold",
+                "Threshold": 0,
+                "TreatMissingData": "ignore",
+                "AlarmActions": topic,
+                "OKActions": topic,
+            },
+        }
+        for condition in CONDITIONS
+        if not condition.is_aws_own
+    }
+    return _template("alarms on what Dagster finds in the tables", ("StackName", "AlarmTopic"), resources)
+
+
+TEMPLATES = {
+    "glue_tables.json": glue_tables,
+    "named_queries.json": named_queries,
+    "dashboard.json": dashboard,
+    "alarms.json": alarms,
+}
 
 
 def as_text(template: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from streaming.edges.parquet import arrow_schema
 from streaming.runtime.health.alerts import CONDITIONS, active_alerts
 from streaming.settings import Settings, load_settings
 from tests.aws.conftest import delivered_all
+from tests.infra import templates
 from tests.s3_lakes import BUCKET, deliver, make_s3_lake
 from tests.webhook_server import WebhookServer
 
@@ -194,6 +195,33 @@ def test_the_sensor_tells_webhook_and_cloudwatch(
     assert sensor().startswith("ledger_red: 3 records are unaccounted for in ")
     assert published() == dict.fromkeys(names, 0.0) | {"ledger_red": 1.0}
     assert [(each["alert"], each["status"]) for each in webhook_server.documents] == [("ledger_red", "firing")]
+
+
+def test_alarms_are_on_what_is_published_and_on_nothing_else(sensor: Callable[[], str], lake: S3Lake) -> None:
+    sensor()
+    metrics = boto3.client("cloudwatch").list_metrics(Namespace=METRICS)["Metrics"]
+    told = {(each["MetricName"], *sorted((d["Name"], d["Value"]) for d in each["Dimensions"])) for each in metrics}
+    watched: dict[str, set[Any]] = {}
+    for template, _, alarm in templates.resources("AWS::CloudWatch::Alarm"):
+        properties = alarm["Properties"]
+        if properties.get("Namespace") == METRICS:
+            named = (
+                (d["Name"], templates.text_of(d["Value"]).replace("${StackName}", "clickstream"))
+                for d in properties["Dimensions"]
+            )
+            watched.setdefault(template, set()).add((properties["MetricName"], *sorted(named)))
+
+    assert watched["alarms.json"] == told
+    assert watched["operations.yaml"] <= told
+
+
+def test_silence_rings_where_a_host_should_speak() -> None:
+    ((_, _, silent),) = (each for each in templates.resources() if each[1] == "DagsterSilentAlarm")
+    properties = silent["Properties"]
+
+    assert silent["Condition"] == "HasHost"
+    assert (properties["Statistic"], properties["ComparisonOperator"]) == ("SampleCount", "LessThanThreshold")
+    assert properties["TreatMissingData"] == "breaching"
 
 
 def test_status_tells_of_an_old_red_hour(lake: S3Lake, write_ledger: WriteLedger) -> None:

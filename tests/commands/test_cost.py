@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from commands.cli import cli
-from commands.cost import ALARM_METRICS, PRICES, SECRETS, Line, Prices, Traffic, bill, per_million, tables
+from commands.cost import ALARM_METRICS, OWN_METRICS, PRICES, SECRETS, Line, Prices, Traffic, bill, per_million, tables
+from streaming.handlers.scale_shards import OPEN_SHARDS
+from streaming.runtime.health.alerts import CONDITIONS
 from streaming.settings import ROOT
 from tests.infra.templates import found, resources
 
@@ -30,6 +32,8 @@ def test_alarms_and_secrets_are_counted_as_the_templates_have_them() -> None:
         == ALARM_METRICS
     )
     assert len(list(resources("AWS::SecretsManager::Secret"))) == SECRETS
+    alerts = [condition for condition in CONDITIONS if not condition.is_aws_own]
+    assert len(alerts) + len([OPEN_SHARDS]) == OWN_METRICS
 
 
 def test_requests_are_what_api_gateway_and_waf_count(price: Prices) -> None:

@@ -10,6 +10,7 @@ import pytest
 from botocore import xform_name
 
 from commands.package import lambda_roles
+from streaming.domain.stack import METRICS
 from streaming.settings import ROOT
 from tests.infra import templates
 from tests.infra.policies import actions, statements
@@ -27,7 +28,14 @@ PIPES = {"glue:StartJobRun", "glue:GetJobRun", "s3:GetObject", "s3:PutObject"}
 # And what a job calls to be told and to report, through Dagster Pipes.
 TOLD = {"s3:GetObject", "s3:PutObject"}
 # Names of clients that are handed over rather than made on the spot.
-HANDED_OVER = {"_glue": "glue", "_s3": "s3", "s3": "s3", "kinesis": "kinesis", "cloudwatch": "cloudwatch"}
+HANDED_OVER = {
+    "_glue": "glue",
+    "glue": "glue",
+    "_s3": "s3",
+    "s3": "s3",
+    "kinesis": "kinesis",
+    "cloudwatch": "cloudwatch",
+}
 
 
 def calls(files: Iterable[Path]) -> set[str]:
@@ -67,6 +75,17 @@ def test_dagster_may_do_what_it_does() -> None:
     called = calls([*(ROOT / "resources").rglob("*.py"), ROOT / "streaming" / "edges" / "secrets.py"])
     assert {"glue:UpdatePartition", "s3:AbortMultipartUpload", "redshift-data:ExecuteStatement"} <= called
     assert called | PIPES <= granted("LakePolicy", "EnginesPolicy")
+
+
+def test_metrics_may_be_put_to_the_platforms_own_namespace_alone() -> None:
+    namespaces = {
+        logical: statement["Condition"]["StringEquals"]["cloudwatch:namespace"]
+        for _, logical, each in templates.resources()
+        for statement in statements(each)
+        if "cloudwatch:PutMetricData" in actions(statement)
+    }
+    ours = {logical: namespace for logical, namespace in namespaces.items() if namespace != "Glue"}
+    assert ours == dict.fromkeys(["EnginesPolicy", "ScaleShardsRole"], METRICS)
 
 
 @pytest.mark.parametrize("role", lambda_roles())
