@@ -1,22 +1,26 @@
 """`./run deploy`: the platform on AWS, from the template in infra/ and the zips of `./run package`.
 
-AWS SAM does what it is good at: it uploads what the template names under the hash of its content, makes a change set of
-it, and shows how that goes.
+AWS SAM does what it is good at: it uploads what the template names under the hash of its content, deploys it, and shows
+how that goes. What would change is looked at before, for SAM does not look into nested stacks.
 """
 
 import json
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 from botocore.exceptions import ClientError
 from msgspec import yaml
 
+from commands.change_sets import CAPABILITIES, changes
 from commands.cli import say
 from commands.package import BUILD, Zip, build
 from commands.stacks import (
+    NEVER_COMPLETE,
     Account,
     NoAccountError,
     code_bucket,
@@ -26,7 +30,9 @@ from commands.stacks import (
     run_sam,
     stack_name,
 )
+from streaming.domain.stack import Stack
 from streaming.edges.aws import client
+from streaming.edges.event_stream import EVENTS
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
 
@@ -38,7 +44,6 @@ ENVIRONMENT = {
     "CACHE_REDIS_URL": "secretsmanager:{RedisSecret}",
     "MYSQL_URL": "secretsmanager:{MysqlSecret}",
 }
-CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 
 
 @click.command()
@@ -47,7 +52,17 @@ CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAN
 @click.option("--parameter", "-p", multiple=True, metavar="NAME=VALUE", help="A parameter of the template.")
 @click.option("--geoip", type=click.Path(path_type=Path, exists=True), help="An mmdb file or folder, as a layer.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; without an account, check what needs none.")
-def deploy(stage: str | None, stack: str | None, parameter: tuple[str, ...], geoip: Path | None, dry_run: bool) -> None:
+@click.option(
+    "--allow-loss", is_flag=True, help="Remove or replace streams, buckets and databases where it comes to that."
+)
+def deploy(
+    stage: str | None,
+    stack: str | None,
+    parameter: tuple[str, ...],
+    geoip: Path | None,
+    dry_run: bool,
+    allow_loss: bool,
+) -> None:
     """Build, check, upload and deploy the platform on AWS; print its addresses and what ./run needs to use it.
 
     Who deploys is found as every AWS tool finds it: AWS_PROFILE, AWS_REGION, or a role of the machine. A parameter that
@@ -71,7 +86,7 @@ def deploy(stage: str | None, stack: str | None, parameter: tuple[str, ...], geo
         say(f"the templates are sound; nothing could be compared with a stack: {unreached}")
         return
     say(f"stack {name} in account {account.number}, region {account.region}")
-    deploy_template(template, name, account, zips, chosen, dry_run=dry_run)
+    deploy_template(template, name, account, zips, chosen, dry_run=dry_run, allow_loss=allow_loss)
     if not dry_run:
         show(name)
 
@@ -90,35 +105,113 @@ def check(folder: Path) -> None:
 
 
 def deploy_template(
-    template: Path, name: str, account: Account, zips: list[Zip], parameters: dict[str, str], *, dry_run: bool = False
+    template: Path,
+    name: str,
+    account: Account,
+    zips: list[Zip],
+    parameters: dict[str, str],
+    *,
+    dry_run: bool = False,
+    allow_loss: bool = False,
 ) -> None:
     """Create or update a stack from a template; with `dry_run` only show what would change.
 
     Raises:
-        SupervisorError: it failed, and CloudFormation has rolled it back; the message names what failed first.
+        SupervisorError: the stack cannot be changed as it is; or something that holds data would go, without
+            `allow_loss`; or it failed, and CloudFormation has rolled it back: the message names what failed first.
     """
-    known = parameters_of(template).keys()
-    if (found := find_stack(name)) and found["StackStatus"] == "ROLLBACK_COMPLETE":
-        raise SupervisorError(f"the stack {name} was never complete and cannot be updated: ./run destroy it first")
+    expect_changeable(name)
+    known = parameters_of(template)
     bucket = ensure_bucket(code_bucket(name, account), account)
     keys = {zipped.file.stem: upload(zipped, bucket, name) for zipped in zips if zipped.file.stem in ("jobs", "source")}
     made = {"ArtifactBucket": bucket, "JobsKey": keys.get("jobs", ""), "SourceKey": keys.get("source", "")}
     layer = next((publish_layer(zipped, bucket, name) for zipped in zips if zipped.file.stem == "geoip"), None)
-    values = {key: value for key, value in made.items() if key in known} | ({"GeoipLayer": layer} if layer else {})
-    command: list[str | Path] = ["sam", "deploy", "--template-file", template, "--stack-name", name]
-    command += ["--region", account.region, "--s3-bucket", bucket, "--s3-prefix", name, "--tags", f"clickstream={name}"]
-    command += ["--capabilities", *CAPABILITIES, "--no-confirm-changeset", "--no-fail-on-empty-changeset"]
-    # In quotes, SAM takes any value: one of several words, and an empty one.
-    if overrides := [f"{key}={json.dumps(value)}" for key, value in {**values, **parameters}.items()]:
-        command += ["--parameter-overrides", *overrides]
-    if dry_run:
-        command += ["--no-execute-changeset"]
-    if run_sam(*command, say=say):
-        failure = first_failure(name) if find_stack(name) else None
-        reason = f"first failed: {failure}" if failure else "see above"
-        raise SupervisorError(f"the stack {name} was not deployed; {reason}")
-    if dry_run:
-        _forget_change_sets(name)
+    values = {key: value for key, value in (made | open_shards(name)).items() if key in known}
+    values |= {"GeoipLayer": layer} if layer else {}
+    values |= parameters
+    places = ["--region", account.region, "--s3-bucket", bucket, "--s3-prefix", name]
+    review(name, package(template, name, bucket, places), known, values, allow_loss=allow_loss)
+    if not dry_run:
+        _deploy(name, template, places, values)
+
+
+def expect_changeable(name: str) -> None:
+    """Have a stack, if there is one, be in a state from which it can be deployed.
+
+    Raises:
+        SupervisorError: it is not; the message says what to do.
+    """
+    found = find_stack(name)
+    status = found["StackStatus"] if found else "REVIEW_IN_PROGRESS"
+    if status in NEVER_COMPLETE:
+        raise SupervisorError(
+            f"the stack {name} was never complete ({status}) and cannot be updated: `./run destroy --stack {name}` "
+            "first, which lets go of a protected database, too"
+        )
+    if status == "DELETE_FAILED":
+        raise SupervisorError(f"the stack {name} is half removed: `./run destroy --stack {name}` again")
+    if status == "UPDATE_ROLLBACK_FAILED":
+        raise SupervisorError(
+            f"the stack {name} could not return to what it was; first failed: {first_failure(name)}. Mend that, then "
+            f"`aws cloudformation continue-update-rollback --stack-name {name}`, with --resources-to-skip for what "
+            "cannot be mended, and deploy again"
+        )
+    if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+        raise SupervisorError(f"the stack {name} is being changed ({status}): deploy when that has ended")
+
+
+def open_shards(name: str) -> dict[str, str]:
+    """The shards that a stack's stream has now, as a parameter; none where there is no stream.
+
+    An update that changes anything of the stream would else ask for as many as it began with, whatever the scaler did.
+    """
+    kinesis = client("kinesis")
+    with suppress(kinesis.exceptions.ResourceNotFoundException):
+        described = kinesis.describe_stream_summary(StreamName=Stack(name).part(EVENTS))["StreamDescriptionSummary"]
+        return {"Shards": str(described["OpenShardCount"])}
+    return {}
+
+
+def package(template: Path, name: str, bucket: str, places: list[str]) -> str:
+    """Upload a template with all that it names; the address under which CloudFormation finds it.
+
+    Raises:
+        SupervisorError: SAM cannot, and has said why.
+    """
+    s3, key = client("s3"), f"{name}/{template.name}"
+    with TemporaryDirectory() as folder:
+        packaged = Path(folder, template.name)
+        command: list[str | Path] = [
+            "sam",
+            "package",
+            "--template-file",
+            template,
+            "--output-template-file",
+            packaged,
+            *places,
+        ]
+        if run_sam(*command, say=say, quiet=True):
+            raise SupervisorError(f"the templates of {name} cannot be uploaded; see above")
+        s3.upload_file(str(packaged), bucket, key)
+    return f"{s3.meta.endpoint_url}/{bucket}/{key}"
+
+
+def review(name: str, template: str, known: Collection[str], values: dict[str, str], *, allow_loss: bool) -> None:
+    """Show what a template, by its address, would change.
+
+    Raises:
+        SupervisorError: something that holds data would go, without `allow_loss`.
+    """
+    proposed = changes(name, template, known, values)
+    for change in proposed:
+        say(str(change))
+    say(f"{len(proposed)} resources of {name} change" if proposed else f"nothing of {name} changes")
+    lost = [change.path for change in proposed if change.loses_data]
+    if lost and not allow_loss:
+        raise SupervisorError(
+            f"{name} stays as it is, for {', '.join(lost)} would be removed or replaced, with what they hold or have "
+            "yet to deliver: --allow-loss has it done all the same"
+        )
 
 
 def expect_parameters(template: Path, parameters: dict[str, str]) -> None:
@@ -205,11 +298,14 @@ def _parse(parameters: tuple[str, ...]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _forget_change_sets(name: str) -> None:
-    """Remove what looking at a change leaves behind: the change set, and of a new stack the empty shell."""
-    cloudformation = client("cloudformation")
-    if (found := find_stack(name)) and found["StackStatus"] == "REVIEW_IN_PROGRESS":
-        cloudformation.delete_stack(StackName=name)
-        return
-    for change_set in cloudformation.list_change_sets(StackName=name)["Summaries"]:
-        cloudformation.delete_change_set(StackName=name, ChangeSetName=change_set["ChangeSetName"])
+def _deploy(name: str, template: Path, places: list[str], values: dict[str, str]) -> None:
+    command: list[str | Path] = ["sam", "deploy", "--template-file", template, "--stack-name", name, *places]
+    command += ["--tags", f"clickstream={name}", "--capabilities", *CAPABILITIES]
+    command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset"]
+    # In quotes, SAM takes any value: one of several words, and an empty one.
+    if overrides := [f"{key}={json.dumps(value)}" for key, value in values.items()]:
+        command += ["--parameter-overrides", *overrides]
+    if run_sam(*command, say=say):
+        failure = first_failure(name) if find_stack(name) else None
+        reason = f"first failed: {failure}" if failure else "see above"
+        raise SupervisorError(f"the stack {name} was not deployed; {reason}")

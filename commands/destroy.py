@@ -1,20 +1,37 @@
 """`./run destroy`: take a deployment off AWS, and keep its data unless told otherwise."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import click
 from botocore.exceptions import ClientError, WaiterError
 
 from commands.cli import say
-from commands.stacks import Resource, code_bucket, find_account, find_stack, first_failure, resources, stack_name
+from commands.drain import SETTLING, refusing_requests, wait_until_delivered
+from commands.remains import BUCKET, SNAPSHOTS, exists, remnants
+from commands.stacks import (
+    NEVER_COMPLETE,
+    Resource,
+    code_bucket,
+    find_account,
+    find_gone_stack,
+    find_stack,
+    first_failure,
+    resources,
+    stack_name,
+)
+from streaming.domain.envelope import MAX_STAMP_DRIFT
+from streaming.domain.stack import Stack
 from streaming.edges.aws import client
 from streaming.runtime.supervisor import SupervisorError
 
-BUCKET = "AWS::S3::Bucket"
 CLUSTER = "AWS::RDS::DBCluster"
-_SNAPSHOT = "a last snapshot is kept"
-KEPT = {BUCKET: "kept as it is", CLUSTER: _SNAPSHOT, "AWS::ElastiCache::ReplicationGroup": _SNAPSHOT}
-LOST = {"AWS::Kinesis::Stream": "what is not delivered yet is lost"}
+DELIVERY = "AWS::KinesisFirehose::DeliveryStream"
+LIMITS = {"rateLimit": "RequestsPerSecond", "burstLimit": "RequestBurst"}
+KEPT = {BUCKET: "kept as it is"} | dict.fromkeys(SNAPSHOTS, "a last snapshot is kept")
+UNDELIVERED = {False: "what it has taken is delivered first", True: "what is not delivered yet is lost"}
 _POLL = {"Delay": 15, "MaxAttempts": 480}
 
 
@@ -23,38 +40,97 @@ _POLL = {"Delay": 15, "MaxAttempts": 480}
 @click.option("--stack", help="The stack's whole name, instead.")
 @click.option("--confirm", metavar="STACK", help="The stack's name once more, where nobody can be asked.")
 @click.option("--delete-data", is_flag=True, help="Empty and remove its buckets too: all events, for good.")
-def destroy(stage: str | None, stack: str | None, confirm: str | None, delete_data: bool) -> None:
-    """Remove the stack. Its buckets stay, and last snapshots of its databases, unless --delete-data."""
+@click.option("--now", is_flag=True, help="Do not wait until what was accepted is in the lake: it is lost.")
+def destroy(stage: str | None, stack: str | None, confirm: str | None, delete_data: bool, now: bool) -> None:
+    """Remove the stack, once what it accepted is in the lake. Its buckets stay, unless --delete-data, and last
+    snapshots of its databases; what stays is listed. Run again, it goes on where it was interrupted."""
     name = stack_name(stage, stack)
     account = find_account()
-    if not find_stack(name):
+    found = find_stack(name)
+    arn = found["StackId"] if found else find_gone_stack(name)
+    if arn is None:
         raise SupervisorError(f"there is no stack {name} in account {account.number}, region {account.region}")
-    made = list(resources(name))
-    _warn(name, made, delete_data)
-    if (confirm or click.prompt("type the stack's name to go on", default="", show_default=False, err=True)) != name:
-        raise SupervisorError("nothing was removed: that is not the stack's name")
-    for cluster in _names(made, CLUSTER):
-        client("rds").modify_db_cluster(DBClusterIdentifier=cluster, DeletionProtection=False, ApplyImmediately=True)
+    made = list(resources(arn))
     buckets = [*_names(made, BUCKET), code_bucket(name, account)]
-    _delete(name)
+    if found or delete_data:
+        expect_unattached(made)
+        _warn(name, made, buckets, KEPT | {DELIVERY: UNDELIVERED[now]}, delete_data)
+        if (
+            confirm or click.prompt("type the stack's name to go on", default="", show_default=False, err=True)
+        ) != name:
+            raise SupervisorError("nothing was removed: that is not the stack's name")
+    if found:
+        _remove(found, made, now)
     if delete_data:
         for bucket in buckets:
             _remove_bucket(bucket)
-    _show_what_remains(name, account.region, filter(_exists, buckets), _names(made, CLUSTER))
+    left = list(remnants(name, resources(arn), buckets))
+    click.echo(
+        f"{name} is gone from {account.region}. "
+        + ("What it leaves, and how that goes:" if left else "Nothing remains.")
+    )
+    for what, removal in left:
+        click.echo(f"  {what}: {removal}")
 
 
-def _warn(name: str, made: list[Resource], delete_data: bool) -> None:
+def expect_unattached(made: list[Resource]) -> None:
+    """Have nobody but the stack's own roles use its policies, for IAM would not let these go.
+
+    Raises:
+        SupervisorError: somebody does; the message names them.
+    """
+    own = set(_names(made, "AWS::IAM::Role"))
+    users = [
+        f"{user} has {policy}"
+        for policy in _names(made, "AWS::IAM::ManagedPolicy")
+        for user in _users(policy)
+        if user.removeprefix("role ") not in own
+    ]
+    if users:
+        raise SupervisorError(f"nothing was removed: first detach the stack's policies: {'; '.join(users)}")
+
+
+def _users(policy: str) -> Iterator[str]:
+    for page in client("iam").get_paginator("list_entities_for_policy").paginate(PolicyArn=policy):
+        yield from (f"role {each['RoleName']}" for each in page["PolicyRoles"])
+        yield from (f"user {each['UserName']}" for each in page["PolicyUsers"])
+        yield from (f"group {each['GroupName']}" for each in page["PolicyGroups"])
+
+
+def _warn(name: str, made: list[Resource], buckets: list[str], fates: dict[str, str], delete_data: bool) -> None:
     say(f"{name} has {len(made)} resources; of these hold data:")
+    for bucket in filter(exists, buckets) if delete_data else ():
+        say(f"  {bucket}: emptied and removed, with every version of every object")
     for kind, resource in made:
-        if kind == BUCKET and delete_data:
-            say(f"  {resource}: emptied and removed, with every version of every object")
-        elif fate := (KEPT | LOST).get(kind):
-            say(f"  {resource}: {fate}")
+        if kind in fates and not (kind == BUCKET and delete_data):
+            say(f"  {resource}: {fates[kind]}")
 
 
-def _delete(name: str) -> None:
+def _remove(found: dict[str, Any], made: list[Resource], now: bool) -> None:
+    if now or found["StackStatus"] in NEVER_COMPLETE or not _names(made, DELIVERY):
+        _delete(found, made)
+        return
+    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found["Parameters"]}
+    limits = {limit: parameters[parameter] for limit, parameter in LIMITS.items()}
+    with refusing_requests(_names(made, "AWS::ApiGateway::RestApi"), limits):
+        say("no request is taken in any more; what was accepted is delivered first, which takes about half an hour")
+        wait_until_delivered(partial(_delivered, Stack(found["StackName"])), datetime.now(UTC) + SETTLING)
+    _delete(found, made)
+
+
+def _delivered(stack: Stack) -> datetime | None:
+    """Until when what Kinesis took, whatever its stamps say, is in the lake; None when nobody knows."""
+    from resources.aws.firehose import FirehoseDelivery  # Dagster, which takes seconds to load
+
+    reached = FirehoseDelivery(stack).progress().caught_up_to
+    return reached + MAX_STAMP_DRIFT if reached else None
+
+
+def _delete(found: dict[str, Any], made: list[Resource]) -> None:
+    name, arn = found["StackName"], found["StackId"]  # a stack that is gone is known by its ARN alone
+    for cluster in _names(made, CLUSTER):
+        client("rds").modify_db_cluster(DBClusterIdentifier=cluster, DeletionProtection=False, ApplyImmediately=True)
     cloudformation = client("cloudformation")
-    arn = (find_stack(name) or {})["StackId"]  # a stack that is gone is known by this alone
     cloudformation.delete_stack(StackName=name)
     say(f"removing {name}; this may take half an hour")
     try:
@@ -79,23 +155,6 @@ def _remove_bucket(name: str) -> None:
             raise
     else:
         say(f"removed the bucket {name}")
-
-
-def _show_what_remains(name: str, region: str, buckets: Iterable[str], clusters: Collection[str]) -> None:
-    snapshots = client("rds").describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
-    kept = [each["DBClusterSnapshotIdentifier"] for each in snapshots if each["DBClusterIdentifier"] in clusters]
-    remains = [*(f"bucket {bucket}" for bucket in buckets), *(f"snapshot {snapshot}" for snapshot in kept)]
-    click.echo(f"{name} is gone from {region}. " + ("What remains, and costs:" if remains else "Nothing remains."))
-    for each in remains:
-        click.echo(f"  {each}")
-
-
-def _exists(bucket: str) -> bool:
-    try:
-        client("s3").head_bucket(Bucket=bucket)
-    except ClientError:
-        return False
-    return True
 
 
 def _names(made: list[Resource], kind: str) -> list[str]:

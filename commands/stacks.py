@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import STACK_FORM
 
 NESTED = "AWS::CloudFormation::Stack"
+# Of a stack whose first creation failed: nothing has used it, and it can only be removed.
+NEVER_COMPLETE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 _CANCELLED = "cancelled"
 
 
@@ -80,17 +83,25 @@ def find_stack(name: str) -> dict[str, Any] | None:
     return found
 
 
+def find_gone_stack(name: str) -> str | None:
+    """The ARN of the stack of this name that was removed last, within ninety days; None where there is none."""
+    pages = client("cloudformation").get_paginator("list_stacks").paginate(StackStatusFilter=["DELETE_COMPLETE"])
+    gone = [each for page in pages for each in page["StackSummaries"] if each["StackName"] == name]
+    return max(gone, key=itemgetter("CreationTime"))["StackId"] if gone else None
+
+
 def resources(stack: str) -> Iterator[Resource]:
-    """Every resource that a stack and those nested in it have made."""
+    """Every resource that a stack and those nested in it have made and not removed.
+
+    Of a stack that is gone, known by its ARN, those that were kept.
+    """
     pages = client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     for summary in (summary for page in pages for summary in page["StackResourceSummaries"]):
-        physical = summary.get("PhysicalResourceId")
-        if not physical or summary["ResourceStatus"] == "DELETE_COMPLETE":
-            continue
-        if summary["ResourceType"] == NESTED:
+        physical, kind = summary.get("PhysicalResourceId"), summary["ResourceType"]
+        if physical and kind == NESTED:
             yield from resources(physical)
-        else:
-            yield Resource(summary["ResourceType"], physical)
+        elif physical and summary["ResourceStatus"] != "DELETE_COMPLETE":
+            yield Resource(kind, physical)
 
 
 def first_failure(stack: str) -> str | None:
@@ -112,11 +123,12 @@ def first_failure(stack: str) -> str | None:
     return f"{resource} ({failed['ResourceType']}): {failed.get('ResourceStatusReason', 'no reason given')}"
 
 
-def run_sam(*arguments: str | Path, say: Callable[[str], None]) -> int:
-    """Run `sam`, or another program of its environment, on this terminal; its exit status."""
+def run_sam(*arguments: str | Path, say: Callable[[str], None], quiet: bool = False) -> int:
+    """Run `sam`, or another program of its environment, on this terminal; its exit status. Errors are never quiet."""
     program, *rest = arguments
     command = [ensure_environment("sam", say) / "bin" / program, *rest]
-    return subprocess.run(command, env=os.environ | {"SAM_CLI_TELEMETRY": "0"}, check=False).returncode
+    output = subprocess.DEVNULL if quiet else None
+    return subprocess.run(command, env=os.environ | {"SAM_CLI_TELEMETRY": "0"}, stdout=output, check=False).returncode
 
 
 def _begins_a_change(event: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""`./run deploy` and `./run destroy` against an emulator of CloudFormation, with AWS SAM as it is."""
+"""`./run deploy` against an emulator of CloudFormation, with AWS SAM as it is."""
 
 import json
 from collections.abc import Iterator
@@ -12,11 +12,20 @@ import pytest
 from botocore.stub import Stubber
 from click.testing import CliRunner
 
-from commands import destroy, stacks
+from commands import stacks
 from commands.cli import cli
-from commands.deploy import ENVIRONMENT, check, deploy_template, ensure_bucket, publish_layer, show, upload
+from commands.deploy import (
+    ENVIRONMENT,
+    check,
+    deploy_template,
+    ensure_bucket,
+    expect_changeable,
+    publish_layer,
+    show,
+    upload,
+)
 from commands.package import Zip, write_zip
-from commands.stacks import Account, Resource, find_stack, first_failure, resources, stack_name
+from commands.stacks import Account, find_gone_stack, find_stack, first_failure, resources, stack_name
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
 from tests.commands.test_cli import run
@@ -31,6 +40,8 @@ Parameters:
   JobsKey: {Type: String}
   Shards: {Type: Number, Default: 1}
   Owner: {Type: String, Default: nobody}
+  RequestsPerSecond: {Type: Number, Default: 1000}
+  RequestBurst: {Type: Number, Default: 2000}
 Resources:
   Lake:
     Type: AWS::CloudFormation::Stack
@@ -83,10 +94,9 @@ def jobs(tmp_path: Path) -> Zip:
 def test_a_stack_tells_where_it_is_and_how_to_use_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stack = {"StackName": STACK, "StackStatus": "CREATE_COMPLETE", "CreationTime": "2026-11-23T04:05:06Z"}
     outputs = {"LakeBucket": "clickstream-test-lake", "MysqlSecret": "arn:aws:secretsmanager:us-east-1:1:secret:shop"}
     told = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
-    with _cloudformation(monkeypatch, ("describe_stacks", {"Stacks": [stack | {"Outputs": told}]})):
+    with _cloudformation(monkeypatch, ("describe_stacks", {"Stacks": [_stack("CREATE_COMPLETE") | {"Outputs": told}]})):
         show(STACK)
     assert capsys.readouterr().out.splitlines() == [
         "LakeBucket               clickstream-test-lake",
@@ -118,7 +128,10 @@ def test_a_stack_is_made_and_changed(template: Path, jobs: Zip) -> None:
         ("AWS::Kinesis::Stream", "clickstream-test-events"),
     }
     jobs_key = f"{STACK}/{jobs.sha256}/jobs.zip"
-    assert _parameters() == {"ArtifactBucket": CODE, "JobsKey": jobs_key, "Shards": "2", "Owner": ""}
+    assert _parameters() == {
+        "ArtifactBucket": CODE, "JobsKey": jobs_key, "Shards": "2", "Owner": "", "RequestsPerSecond": "1000",
+        "RequestBurst": "2000",
+    }  # fmt: skip
 
 
 def _parameters() -> dict[str, str]:
@@ -129,18 +142,55 @@ def test_a_dry_run_changes_nothing(template: Path, jobs: Zip) -> None:
     deploy_template(template, STACK, ACCOUNT, [jobs], {}, dry_run=True)
     assert find_stack(STACK) is None
     deploy_template(template, STACK, ACCOUNT, [jobs], {})
+    before = _change_sets()
     deploy_template(template, STACK, ACCOUNT, [jobs], {"Shards": "2"}, dry_run=True)
-    assert boto3.client("cloudformation").list_change_sets(StackName=STACK)["Summaries"] == []
+    assert _change_sets() == before
     assert (find_stack(STACK) or {})["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_a_stack_that_was_never_complete_must_go_first(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = {"StackName": STACK, "StackStatus": "ROLLBACK_COMPLETE", "CreationTime": "2026-11-23T04:05:06Z"}
-    with (
-        _cloudformation(monkeypatch, ("describe_stacks", {"Stacks": [stack]})),
-        pytest.raises(SupervisorError, match="destroy it first"),
-    ):
-        deploy_template(template, STACK, ACCOUNT, [], {})
+def _change_sets() -> list[str]:
+    found = boto3.client("cloudformation").list_change_sets(StackName=STACK)["Summaries"]
+    return [each["ChangeSetName"] for each in found]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("CREATE_FAILED", r"was never complete \(CREATE_FAILED\).*`./run destroy --stack clickstream-test` first"),
+        ("ROLLBACK_COMPLETE", "was never complete.*`./run destroy --stack clickstream-test` first"),
+        ("ROLLBACK_FAILED", "was never complete.*which lets go of a protected database"),
+        ("DELETE_FAILED", "half removed: `./run destroy --stack clickstream-test` again"),
+        ("UPDATE_ROLLBACK_FAILED", "first failed: Stream .*: Limit exceeded. .* continue-update-rollback --stack-name"),
+        ("UPDATE_IN_PROGRESS", r"is being changed \(UPDATE_IN_PROGRESS\)"),
+    ],
+)
+def test_a_stack_that_cannot_be_changed_is_left_alone(status: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[tuple[str, dict[str, Any]]] = [("describe_stacks", {"Stacks": [_stack(status)]})]
+    if status == "UPDATE_ROLLBACK_FAILED":
+        root = _arn("root")
+        events = [
+            _event(root, "stream", "Stream", "UPDATE_FAILED", "Limit exceeded"),
+            _event(root, root, "clickstream-test", "UPDATE_IN_PROGRESS"),
+        ]
+        answers.append(("describe_stack_events", {"StackEvents": events}))
+    with _cloudformation(monkeypatch, *answers), pytest.raises(SupervisorError, match=told):
+        expect_changeable(STACK)
+
+
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"])
+def test_a_stack_that_can_be_changed_passes(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _cloudformation(monkeypatch, ("describe_stacks", {"Stacks": [_stack(status)]})):
+        expect_changeable(STACK)
+
+
+def test_an_update_keeps_the_shards_that_the_scaler_made(template: Path, jobs: Zip) -> None:
+    deploy_template(template, STACK, ACCOUNT, [jobs], {})
+    kinesis = boto3.client("kinesis")
+    kinesis.update_shard_count(StreamName=f"{STACK}-events", TargetShardCount=2, ScalingType="UNIFORM_SCALING")
+    deploy_template(template, STACK, ACCOUNT, [jobs], {"Owner": "the shop"})
+    assert _parameters()["Shards"] == "2"
+    deploy_template(template, STACK, ACCOUNT, [jobs], {"Shards": "3"})
+    assert _parameters()["Shards"] == "3"
 
 
 def test_the_bucket_of_the_code_is_private_and_versioned() -> None:
@@ -211,49 +261,6 @@ def test_the_resource_that_failed_first_is_found_in_its_nested_stack(monkeypatch
         assert first_failure("clickstream-test") == "Lake: Stream (AWS::Kinesis::Stream): Limit exceeded"
 
 
-def test_destroying_keeps_the_data_and_says_what_remains(template: Path, jobs: Zip) -> None:
-    _deployed_with_data(template, jobs)
-    refused = CliRunner().invoke(cli, ["destroy", "--stack", STACK], input="clickstream-prod\n")
-    assert isinstance(refused.exception, SupervisorError)
-    assert find_stack(STACK)
-    told = CliRunner().invoke(cli, ["destroy", "--stage", "test", "--confirm", STACK], catch_exceptions=False).output
-    assert find_stack(STACK) is None
-    assert "clickstream-test-lake: kept as it is" in told
-    assert "clickstream-test-events: what is not delivered yet is lost" in told
-    assert "  bucket clickstream-test-lake\n" in told
-
-
-def test_a_protected_database_is_let_go_and_its_snapshot_remains(
-    template: Path, jobs: Zip, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The emulator's CloudFormation makes no databases, so this one stands beside the stack."""
-    deploy_template(template, STACK, ACCOUNT, [jobs], {})
-    rds = boto3.client("rds")
-    rds.create_db_cluster(
-        DBClusterIdentifier="customers", Engine="aurora-mysql", MasterUsername="test",
-        MasterUserPassword="test-password", DeletionProtection=True,
-    )  # fmt: skip
-    rds.create_db_cluster_snapshot(DBClusterIdentifier="customers", DBClusterSnapshotIdentifier="last-of-customers")
-    monkeypatch.setattr(destroy, "resources", lambda name: [*resources(name), Resource(destroy.CLUSTER, "customers")])
-    told = CliRunner().invoke(cli, ["destroy", "--stack", STACK, "--confirm", STACK], catch_exceptions=False).output
-    assert rds.describe_db_clusters()["DBClusters"][0]["DeletionProtection"] is False
-    assert "customers: a last snapshot is kept" in told
-    assert "  snapshot last-of-customers\n" in told
-
-
-def test_destroying_with_the_data_leaves_nothing(template: Path, jobs: Zip) -> None:
-    _deployed_with_data(template, jobs)
-    arguments = ["destroy", "--stack", STACK, "--confirm", STACK, "--delete-data"]
-    told = CliRunner().invoke(cli, arguments, catch_exceptions=False).output
-    assert "Nothing remains." in told
-    assert boto3.client("s3").list_buckets()["Buckets"] == []
-
-
-def test_what_is_not_there_cannot_be_destroyed() -> None:
-    with pytest.raises(SupervisorError, match="there is no stack clickstream-none in account 123456789012"):
-        CliRunner().invoke(cli, ["destroy", "--stack", "clickstream-none"], catch_exceptions=False)
-
-
 @pytest.mark.parametrize("command", ["deploy", "destroy"])
 def test_a_stack_must_be_named(command: str) -> None:
     answer = CliRunner().invoke(cli, [command])
@@ -286,13 +293,41 @@ def test_a_dry_run_without_an_account_checks_what_needs_none(tmp_path: Path, mon
     assert "the templates are sound; nothing could be compared with a stack: no credentials" in answer.stderr
 
 
-def _deployed_with_data(template: Path, jobs: Zip) -> None:
-    deploy_template(template, STACK, ACCOUNT, [jobs], {})
-    s3 = boto3.client("s3")
-    s3.put_bucket_versioning(Bucket="clickstream-test-lake", VersioningConfiguration={"Status": "Enabled"})
-    for content in (b"one", b"two"):
-        s3.put_object(Bucket="clickstream-test-lake", Key="raw/one.json", Body=content)
-    s3.delete_object(Bucket="clickstream-test-lake", Key="raw/one.json")
+def test_of_a_stack_that_is_gone_what_it_kept_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    nested = _arn("nested")
+    root_lists = [
+        _summary("AWS::CloudFormation::Stack", nested, "DELETE_COMPLETE"),
+        _summary("AWS::Kinesis::Stream", "events", "DELETE_COMPLETE"),
+    ]
+    nested_lists = [
+        _summary("AWS::S3::Bucket", "lake", "DELETE_SKIPPED"),
+        _summary("AWS::Glue::Database", "lake", "DELETE_COMPLETE"),
+    ]
+    answers = [("list_stack_resources", {"StackResourceSummaries": each}) for each in (root_lists, nested_lists)]
+    with _cloudformation(monkeypatch, *answers):
+        assert list(resources(_arn("root"))) == [("AWS::S3::Bucket", "lake")]
+
+
+def test_the_stack_that_went_last_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = [
+        _stack("DELETE_COMPLETE") | {"StackId": _arn("old"), "CreationTime": "2026-10-01T00:00:00Z"},
+        _stack("DELETE_COMPLETE") | {"StackId": _arn("new")},
+        _stack("DELETE_COMPLETE") | {"StackId": _arn("other"), "StackName": "clickstream-other"},
+    ]
+    with _cloudformation(monkeypatch, *[("list_stacks", {"StackSummaries": gone})] * 2):
+        assert find_gone_stack(STACK) == _arn("new")
+        assert find_gone_stack("clickstream-none") is None
+
+
+def _summary(kind: str, name: str, status: str) -> dict[str, Any]:
+    return {
+        "LogicalResourceId": "Any", "ResourceType": kind, "PhysicalResourceId": name, "ResourceStatus": status,
+        "LastUpdatedTimestamp": "2026-11-23T04:05:06Z",
+    }  # fmt: skip
+
+
+def _stack(status: str) -> dict[str, Any]:
+    return {"StackName": STACK, "StackStatus": status, "CreationTime": "2026-11-23T04:05:06Z"}
 
 
 def _arn(name: str) -> str:
