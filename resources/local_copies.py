@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from itertools import count
@@ -20,7 +19,6 @@ from streaming.jobs.work import LakeFile
 
 # How much more there may be before the bound is looked after again, as a share of it.
 _SLACK = 0.02
-_UNLOCKED_SECONDS = 3600
 
 
 class _Path(str):
@@ -118,15 +116,17 @@ class LocalCopies:
         """The folder of this process's links, which it holds locked while it lives."""
         with self._lock:
             if self._own is None or self._own[0] != os.getpid():
-                folder = self._links / f"{os.getpid()}-{os.urandom(4).hex()}"
+                name = f"{os.getpid()}-{os.urandom(4).hex()}"
+                # Locked before others look at it: one that nobody holds locked is taken for a dead process's.
+                folder = self._links / f".{name}"
                 folder.mkdir(parents=True)
                 lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                self._own = os.getpid(), folder, lock
+                self._own = os.getpid(), folder.rename(self._links / name), lock
             return self._own[1]
 
     def _forget_the_dead(self) -> None:
-        for folder in self._links.glob("*"):
+        for folder in self._links.glob("[!.]*"):
             if (self._own is None or folder != self._own[1]) and _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -134,8 +134,8 @@ class LocalCopies:
 def _is_abandoned(folder: Path) -> bool:
     try:
         lock = os.open(folder / "lock", os.O_RDWR)
-    except FileNotFoundError:  # its process is about to lock it, or was killed before it did
-        return folder.exists() and folder.stat().st_mtime < time.time() - _UNLOCKED_SECONDS
+    except FileNotFoundError:  # somebody else is removing it, or was killed while doing so
+        return True
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

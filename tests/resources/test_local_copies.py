@@ -1,5 +1,6 @@
 """Copies are made once, whole, shared by processes, and bounded; what somebody uses stays."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -100,6 +101,37 @@ def test_threads_that_want_the_same_get_it_whole(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         sizes = set(threads.map(lambda file: Path(file).stat().st_size, files))
     assert sizes == {KILO}
+
+
+def test_a_process_that_begins_is_not_taken_for_a_dead_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others remove the links of processes that are gone just before it locks its own, and just after."""
+    copies, other = LocalCopies(tmp_path, 100 * KILO), LocalCopies(tmp_path, 100 * KILO)
+    lock, locked = fcntl.flock, []
+
+    def watched(file: int, operation: int) -> None:
+        if operation != fcntl.LOCK_EX:
+            lock(file, operation)
+            return
+        other.trim()
+        lock(file, operation)
+        other.trim()
+        locked.append(file)
+
+    monkeypatch.setattr(fcntl, "flock", watched)
+    held = os.fspath(file_of(copies, "aaaa"))
+    assert len(locked) == 1
+    for folder in (tmp_path / "links").iterdir():
+        os.utime(folder, (0, 0))  # however long ago it began
+    other.trim()
+    assert Path(held).read_bytes() == b"aaaa" * 250
+
+
+def test_links_that_were_removed_in_part_go_too(tmp_path: Path) -> None:
+    left = tmp_path / "links" / "7-left" / "0" / "a.txt"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"a")
+    LocalCopies(tmp_path, KILO).trim()
+    assert list((tmp_path / "links").iterdir()) == []
 
 
 USED_BY_ANOTHER_PROCESS = """
