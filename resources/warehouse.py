@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from resources.lake import local_paths
+from resources.lake import Swept, local_paths, sweep
 from resources.wide_rows import Order, is_wide, save_in_ranges
 from streaming.domain.tables import Column, Table
 from streaming.settings import ROOT
@@ -76,6 +76,13 @@ class Warehouse(Protocol):
     ) -> int:
         """Write the answer to one `|`-delimited CSV file with a header, columns as declared. Returns how many rows."""
 
+    def sweep(self, before: float) -> Swept:
+        """Remove what statements that were killed left of memory that they had spilled, untouched since `before`.
+
+        Args:
+            before: seconds since 1970.
+        """
+
 
 def sql_file(name: str) -> str:
     """The statement of `sql/<name>.sql`."""
@@ -122,7 +129,7 @@ class DuckDBWarehouse:
     """DuckDB in process. Each statement has a connection of its own, so threads do not meet."""
 
     def __init__(self, memory_limit_bytes: int, temp_directory: Path, threads: int | None = None) -> None:
-        self.temp_directory = temp_directory
+        self._temp_directory = temp_directory
         self._limits = partial(duckdb_limits, memory_limit_bytes, temp_directory, threads)
 
     def select(self, statement: str, parameters: Sequence[Any], sources: Sources) -> pa.Table:
@@ -161,6 +168,9 @@ class DuckDBWarehouse:
         select = f"SELECT {columns} FROM ({inlined(statement)})"  # noqa: S608  declared names only
         options = "FORMAT csv, DELIMITER '|', HEADER"
         return self._run(sources, lambda connection: _copy(connection, select, parameters, file, options))
+
+    def sweep(self, before: float) -> Swept:
+        return sweep(self._temp_directory, before)
 
     def _run(self, sources: Sources, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
         """Do work on files as they were at one moment.
