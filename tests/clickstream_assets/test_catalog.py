@@ -3,15 +3,18 @@
 import gzip
 import json
 
+import boto3
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickstream_assets.catalog import CATALOGUED, DRIFT_CHECKS
+from clickstream_assets.catalog import CATALOGUED, DRIFT_CHECKS, catalog
 from clickstream_assets.catch_up import CatchUp
+from resources.aws.glue.catalog import GlueCatalog
 from resources.lake import DirectoryLake, partition_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.schema_drift import DriftKind
+from streaming.domain.stack import Stack
 from streaming.domain.tables import FLATTENED_EVENTS, RAW_EVENTS
 from tests.clickstream_assets.conftest import NOW, caught_up
 from tests.clickstream_assets.test_definitions import LONG_AFTER
@@ -95,3 +98,14 @@ def test_drift_is_told_until_it_is_gone(
     flattened.write_bytes(mended)
     lake.path(path).unlink()
     assert all(evaluation.passed for evaluation in refresh(definitions, instance).values())
+
+
+def test_columns_are_brought_up_although_the_crawlers_are_broken(aws: str) -> None:
+    """There are none in this account, so Glue knows none to tell of."""
+    boto3.client("s3").create_bucket(Bucket="lake")
+    glue_catalog = GlueCatalog(Stack("clickstream"), "lake")
+    ran = dg.materialize([catalog], resources={"catalog_database": glue_catalog}, raise_on_error=False)
+
+    assert not ran.success
+    there = boto3.client("glue").get_paginator("get_tables").paginate(DatabaseName="clickstream")
+    assert {table.name for table in CATALOGUED} <= set(there.search("TableList[].Name"))

@@ -51,19 +51,20 @@ class GlueCrawlers:
         self._poll_seconds = poll_seconds
 
     def crawl(self) -> list[str]:
-        """Start those whose last good crawl is older than `CRAWL_EVERY`, and wait; returns the names of these.
+        """Start those whose last crawl, good or not, began `CRAWL_EVERY` ago, and wait; returns the names of these.
 
         One that somebody else started is waited for.
 
         Raises:
-            CrawlFailedError: one failed, was cancelled, or took too long.
+            CrawlFailedError: one failed, was cancelled, or took too long; so it is told until one succeeds.
         """
         deadline = time.monotonic() + self._timeout_seconds
-        due = [name for name in self._names if _is_due(self._crawler(name))]
+        crawlers = {name: self._crawler(name) for name in self._names}
+        due = [name for name, crawler in crawlers.items() if _is_due(crawler)]
         for name in due:
             self._start(name)
-        for name in due:
-            self._wait(name, deadline)
+        for name, crawler in crawlers.items():
+            self._look_at(self._ended(name, deadline) if name in due else crawler)
         return due
 
     def _crawler(self, name: str) -> dict[str, Any]:
@@ -76,18 +77,21 @@ class GlueCrawlers:
         except self._glue.exceptions.CrawlerRunningException:
             return
 
-    def _wait(self, name: str, deadline: float) -> None:
+    def _ended(self, name: str, deadline: float) -> dict[str, Any]:
         while (crawler := self._crawler(name))["State"] != "READY":
             if time.monotonic() > deadline:
                 raise CrawlFailedError(
                     f"crawler {name} is still {crawler['State']} after {self._timeout_seconds:.0f} s"
                 )
             time.sleep(self._poll_seconds)
+        return crawler
+
+    def _look_at(self, crawler: Mapping[str, Any]) -> None:
         last = crawler.get("LastCrawl", {})
         if last.get("Status") != "SUCCEEDED":
             told = last.get("ErrorMessage") or "it says no reason"
             where = _log_link(last, self._glue.meta.region_name)
-            raise CrawlFailedError(f"crawler {name}: {last.get('Status', 'no crawl')}: {told}; log: {where}")
+            raise CrawlFailedError(f"crawler {crawler['Name']}: {last.get('Status', 'no crawl')}: {told}; log: {where}")
 
 
 def crawled_files(crawled: Sequence[GlueTable], ran: Sequence[str]) -> Crawl:
@@ -118,9 +122,9 @@ def drifts(tables: Sequence[Table], crawled: Sequence[GlueTable], root: str) -> 
 
 
 def _is_due(crawler: Mapping[str, Any]) -> bool:
-    last = crawler.get("LastCrawl", {})
-    is_good = crawler["State"] == "READY" and last.get("Status") == "SUCCEEDED"
-    return not is_good or last["StartTime"] < datetime.now(UTC) - CRAWL_EVERY
+    """A crawl that failed is billed like any other: the next is due a day after it, too."""
+    begun = crawler.get("LastCrawl", {}).get("StartTime")
+    return crawler["State"] != "READY" or begun is None or begun < datetime.now(UTC) - CRAWL_EVERY
 
 
 def _log_link(last: Mapping[str, Any], region: str) -> str:

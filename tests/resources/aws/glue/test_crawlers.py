@@ -75,12 +75,16 @@ def test_one_that_somebody_else_started_is_waited_for(glue: Stubber) -> None:
 
 
 @pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])
-def test_one_that_fails_says_why_and_where_its_log_is(glue: Stubber, status: str) -> None:
-    failed = ended(status=status, ErrorMessage="no access to raw/", LogGroup="/aws-glue/crawlers", LogStream=RAW)
-    asked(glue, RAW, "READY", failed)
+@pytest.mark.parametrize("age", [CRAWL_EVERY + timedelta(minutes=1), timedelta(minutes=10)])
+def test_one_that_fails_is_started_once_a_day_and_says_why_and_where_its_log_is(
+    glue: Stubber, status: str, age: timedelta
+) -> None:
+    said = {"ErrorMessage": "no access to raw/", "LogGroup": "/aws-glue/crawlers", "LogStream": RAW}
+    asked(glue, RAW, "READY", ended(age, status, **said))
     asked(glue, LANDING, "READY", ended())
-    started(glue, RAW)
-    asked(glue, RAW, "READY", failed)
+    if age > CRAWL_EVERY:
+        started(glue, RAW)
+        asked(glue, RAW, "READY", ended(status=status, **said))
 
     with pytest.raises(CrawlFailedError) as told:
         crawlers(glue).crawl()
