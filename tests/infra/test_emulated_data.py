@@ -21,8 +21,11 @@ UNKNOWN = {  # to the emulator
     "AWS::EC2::Instance",
     "AWS::EC2::NatGateway",
     "AWS::Glue::Classifier",
+    "AWS::IAM::RolePolicy",
 }
-LAKE = {"RawArchiveDays": "90", "VersionDays": "7", "JobWorkers": "2", "LogRetentionDays": "30"}
+LAKE = {
+    "RawArchiveDays": "90", "VersionDays": "7", "JobWorkers": "2", "LogRetentionDays": "30", "IpinfoTokenSecret": "",
+}  # fmt: skip
 STORES = {
     "SubnetIds": "subnet-1,subnet-2", "FunctionSecurityGroup": "sg-1", "StoreSecurityGroup": "sg-2", "KeyArn": "key",
     "RedisNodeType": "cache.t4g.small", "RedisNodes": "1", "AuroraMinCapacity": "0.5", "AuroraMaxCapacity": "4",

@@ -8,12 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import sqlglot
 
 from clickstream_assets.catalog import CATALOGUED
 from commands.environments import ensure_environment
 from commands.package import lambda_roles
-from resources.aws.athena import in_stack
 from resources.aws.glue.crawlers import CRAWLERS
 from resources.aws.s3.landing import LONGEST_LAG
 from streaming.domain.stack import Stack
@@ -119,6 +117,45 @@ def test_every_root_parameter_is_described_and_grouped() -> None:
     assert all(each["Description"].endswith((".", "region.")) for each in root["Parameters"].values())
 
 
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({}, None),
+        ({"MonthlyBudget": "100"}, "A budget needs AlarmEmail, which is told of it."),
+        ({"MonthlyBudget": "100", "AlarmEmail": "ada@example.com"}, None),
+        ({"VpcId": "vpc-1"}, "A VPC of yours needs SubnetIds."),
+        ({"SubnetIds": "subnet-1,subnet-2"}, "SubnetIds are of a VPC of yours, which VpcId names."),
+        ({"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2", "SecurityGroup": "sg-1"}, None),
+        ({"SecurityGroup": "sg-1"}, "A security group is of a VPC of yours, which VpcId names."),
+        ({"IpinfoTokenSecret": "arn", "NatGateway": "false"}, "Functions get to ipinfo.io through the NAT gateway."),
+        ({"IpinfoTokenSecret": "arn"}, None),
+    ],
+)
+def test_parameters_that_do_not_go_together_are_refused(given: dict[str, str], refused: str | None) -> None:
+    root = load(ROOT_TEMPLATE)
+    values = {name: str(each.get("Default", "")) for name, each in root["Parameters"].items()} | given
+    told = [
+        assertion["AssertDescription"]
+        for rule in root["Rules"].values()
+        if holds(rule["RuleCondition"], values)
+        for assertion in rule["Assertions"]
+        if not holds(assertion["Assert"], values)
+    ]
+    assert told == ([refused] if refused else [])
+
+
+def holds(condition: Any, values: dict[str, str]) -> bool:
+    """Whether a rule's condition is true of parameters."""
+    match condition:
+        case {"Fn::Not": [inner]}:
+            return not holds(inner, values)
+        case {"Fn::And": list(inner)}:
+            return all(holds(each, values) for each in inner)
+        case {"Fn::Equals": [{"Ref": name}, text]}:
+            return values[name] == text
+    raise AssertionError(condition)
+
+
 # ---- what they call things ----
 
 
@@ -173,18 +210,6 @@ def test_databases_of_glue_are_the_stacks_own() -> None:
     called = [str(each["Properties"]["DatabaseInput"]["Name"]) for _, _, each in resources("AWS::Glue::Database")]
     assert called
     assert [name for name in called if "StackName" not in name and "${Database}" not in name] == []
-
-
-def test_the_federated_query_is_the_one_that_is_run() -> None:
-    (query,) = (
-        each["Properties"]["QueryString"]["Fn::Sub"]
-        for _, _, each in resources("AWS::Athena::NamedQuery")
-        if isinstance(each["Properties"]["QueryString"], dict)
-    )
-    own = query.replace("${StackName}", STACK.name).replace("${Database}", STACK.database)
-    statement = (ROOT / "sql" / "athena" / "latest_search_by_user.sql").read_text()
-    asked, run = (sqlglot.parse_one(each, read="athena") for each in (own, statement))
-    assert asked.sql(comments=False) == sqlglot.parse_one(in_stack(run, STACK), read="athena").sql(comments=False)
 
 
 # ---- what they are like ----
