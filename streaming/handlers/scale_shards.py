@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
+from streaming.domain.stack import METRICS
 from streaming.edges.aws import client
 from streaming.edges.event_stream import EVENTS
 from streaming.edges.metrics import FiguresMissingError, Metric, read_figures
@@ -31,7 +32,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-METRICS = "Clickstream"
 OPEN_SHARDS = "OpenShards"
 CONSUMERS = 3  # Firehose and two Lambdas share what can be read of a shard of events
 # A shard takes a MiB, and lets two be read: what is written faster than all consumers can follow is lost in the end.
