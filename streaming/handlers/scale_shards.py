@@ -24,6 +24,7 @@ __all__ = [
     "METRICS",
     "OPEN_SHARDS",
     "SHARD_BYTES_PER_SECOND",
+    "SHARD_RECORDS_PER_SECOND",
     "Load",
     "lambda_handler",
     "scale",
