@@ -130,6 +130,7 @@ def test_policies_are_ones_that_iam_takes(session: Clients) -> None:
         "WorkgroupArn": "arn:aws:redshift-serverless:us-east-1:123456789012:workgroup/1", "DagsterHost": "true",
         "DagsterInstanceType": "t3.large", "DagsterVolumeGigabytes": "50", "Subnet": "subnet-1",
         "SecurityGroup": "sg-1", "ArtifactBucket": CODE, "SourceKey": "source.zip", "SpillBucket": "shop-dev-spill",
+        "AlertWebhookSecret": "",
     }  # fmt: skip
     made = deployed(session, "operations", "operations.yaml", parameters)
     iam = session("iam")
