@@ -30,10 +30,10 @@ class _Path(str):
 class RemoteFile:
     """A file that is fetched when its path is asked for; it holds as long as this object, or what `os.fspath` gave.
 
-    `origin` is where it comes from, for who reads it there.
+    `origin` says where it comes from, for who reads it there.
     """
 
-    def __init__(self, name: str, fetch: Callable[[], Path], origin: LakeFile | None = None) -> None:
+    def __init__(self, name: str, fetch: Callable[[], Path], origin: Callable[[], LakeFile] | None = None) -> None:
         self.name = name
         self.origin = origin
         self._fetch = fetch

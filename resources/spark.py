@@ -102,7 +102,7 @@ class LocalSparkResource(dg.ConfigurableResource[LocalSpark]):
 
 def lake_file(file: File) -> LakeFile:
     """Where a job finds a file of the lake."""
-    return file.origin if isinstance(file, RemoteFile) and file.origin else LakeFile(os.fspath(file))
+    return file.origin() if isinstance(file, RemoteFile) and file.origin else LakeFile(os.fspath(file))
 
 
 def target(staged: Staged, key: str, file_metadata: Mapping[str, str]) -> Target:

@@ -5,18 +5,22 @@ for its rows and for its raw copy, and how far it is behind in reading Kinesis. 
 and nothing while it is blocked: silence proves delivery only where it is known besides that nothing was left to do.
 """
 
-import re
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dagster as dg
 
+from resources.aws.s3.landing import begun_of, is_of_one_hour
 from resources.lake import File
 from streaming.domain.envelope import MAX_STAMP_DRIFT
 from streaming.domain.stack import Stack
 from streaming.edges.aws import client
 from streaming.edges.event_stream import EVENTS
+from streaming.edges.metrics import FiguresMissingError, Metric, read_figures
+
+_log = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
 # CloudWatch may take this long until a minute's figures stand.
@@ -32,10 +36,9 @@ _METRICS = {
     "row_age": (*_DELIVERY, "DeliveryToS3.DataFreshness", "Maximum"),
     "raw_age": (*_DELIVERY, "BackupToS3.DataFreshness", "Maximum"),
     "raw_records": (*_DELIVERY, "BackupToS3.Records", "Sum"),
+    "passed": (*_DELIVERY, "SucceedProcessing.Records", "Sum"),
+    "row_records": (*_DELIVERY, "DeliveryToS3.Records", "Sum"),
 }
-
-# <stream>-<version>-<moment of the oldest record>-<uuid>
-_DELIVERED = re.compile(r".+-\d+-(?P<begun>\d{4}(?:-\d\d){5})-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}.*")
 
 Series = Mapping[datetime, float]
 
@@ -48,6 +51,8 @@ class FirehoseMetrics(NamedTuple):
     row_age: Series
     raw_age: Series
     raw_records: Series
+    passed: Series  # records that the enrichment made rows of
+    row_records: Series
 
 
 class FirehoseProgress(NamedTuple):
@@ -62,12 +67,11 @@ class FirehoseProgress(NamedTuple):
     def has_passed(self, file: File) -> bool:
         """Whether Firehose has delivered all that arrived with what a landing file holds; of its own files, those
         that begin early enough. A file takes what arrives in a quarter of an hour at most, as long as a stamp may be
-        off; repairs are whole when they are seen."""
-        named = _DELIVERED.fullmatch(file.name)
-        if named is None:
-            return True
-        begun = datetime.strptime(named["begun"], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC)
-        return self.caught_up_to is not None and begun < self.caught_up_to
+        off; repairs are whole when they are seen, and of what goes by another name nobody knows."""
+        begun = begun_of(file.name)
+        if begun is None or self.caught_up_to is None:
+            return is_of_one_hour(file.name)
+        return begun < self.caught_up_to
 
 
 def delivered_up_to(metrics: FirehoseMetrics, at: datetime) -> datetime | None:
@@ -79,9 +83,11 @@ def delivered_up_to(metrics: FirehoseMetrics, at: datetime) -> datetime | None:
     """
     rows, raw = (_oldest_held(ages, metrics.behind) for ages in (metrics.row_age, metrics.raw_age))
     reads_on = _reads_on(metrics, at)
-    if rows is None or raw is None:
-        return at if rows is raw and reads_on and not any(metrics.incoming.values()) else None
-    arrived = min(rows.arrived, raw.arrived)
+    if raw is None:
+        return at if rows is None and reads_on and not any(metrics.incoming.values()) else None
+    arrived = _both_until(rows, raw, metrics)
+    if arrived is None:
+        return None
     came = sum(count for minute, count in metrics.incoming.items() if minute + MINUTE > arrived)
     kept = sum(count for minute, count in metrics.raw_records.items() if minute >= raw.minute)
     return at if reads_on and kept >= came else arrived
@@ -103,6 +109,20 @@ def _oldest_held(ages: Series, behind: Series) -> _Held | None:
         if lags:
             proofs.append(_Held(read - timedelta(milliseconds=max(lags)), minute))
     return max(proofs, default=None)
+
+
+def _both_until(rows: _Held | None, raw: _Held, metrics: FirehoseMetrics) -> datetime | None:
+    """Until when rows and raw copy are delivered.
+
+    What fails has no row, so while nothing but that comes, only the raw copy tells its age. Then it counts for both, as
+    long as every row that the enrichment made is in the lake by number; less the time in which it may be making one.
+    """
+    silent = max(metrics.row_age, default=raw.minute - SILENCE) <= raw.minute - SILENCE
+    made = sum(count for minute, count in metrics.passed.items() if not rows or minute + MINUTE > rows.arrived)
+    landed = sum(count for minute, count in metrics.row_records.items() if not rows or minute >= rows.minute)
+    if silent and landed >= made:
+        return raw.arrived - SILENCE
+    return min(rows.arrived, raw.arrived) if rows else None
 
 
 def _reads_on(metrics: FirehoseMetrics, at: datetime) -> bool:
@@ -129,43 +149,23 @@ class FirehoseDelivery:
     """
 
     def __init__(self, stack: Stack) -> None:
-        self._stream = stack.part(EVENTS)
+        stream = stack.part(EVENTS)
+        self._metrics = {
+            id_: Metric(namespace, name, dimension, stream, statistic)
+            for id_, (namespace, dimension, name, statistic) in _METRICS.items()
+        }
         self._cloudwatch = client("cloudwatch")
 
     def progress(self) -> FirehoseProgress:
         at = datetime.now(UTC).replace(second=0, microsecond=0) - METRICS_DELAY
-        metrics = self._metrics(at)
+        try:
+            metrics = FirehoseMetrics(**read_figures(self._cloudwatch, self._metrics, at - WINDOW, at))
+        except FiguresMissingError as error:
+            _log.warning("how far delivery is, nobody knows for now: %s", error)
+            return FirehoseProgress(None)
         moment = delivered_up_to(metrics, at)
         # Kinesis took a record up to so much after its stamp, by which the lake has its hours.
         return FirehoseProgress(moment - MAX_STAMP_DRIFT if moment else None, records_come(metrics, at))
-
-    def _metrics(self, at: datetime) -> FirehoseMetrics:
-        queries = [
-            {"Id": name, "MetricStat": {"Metric": metric, "Period": 60, "Stat": statistic}}
-            for name, (metric, statistic) in self._named_metrics().items()
-        ]
-        found: dict[str, dict[datetime, float]] = {name: {} for name in _METRICS}
-        pages = self._cloudwatch.get_paginator("get_metric_data").paginate(
-            MetricDataQueries=queries, StartTime=at - WINDOW, EndTime=at
-        )
-        for page in pages:
-            for result in page["MetricDataResults"]:
-                minutes = (minute.astimezone(UTC) for minute in result["Timestamps"])
-                found[result["Id"]].update(zip(minutes, result["Values"], strict=True))
-        return FirehoseMetrics(**found)
-
-    def _named_metrics(self) -> dict[str, tuple[dict[str, Any], str]]:
-        return {
-            name: (
-                {
-                    "Namespace": namespace,
-                    "MetricName": metric,
-                    "Dimensions": [{"Name": dimension, "Value": self._stream}],
-                },
-                statistic,
-            )
-            for name, (namespace, dimension, metric, statistic) in _METRICS.items()
-        }
 
 
 class FirehoseDeliveryResource(dg.ConfigurableResource[FirehoseDelivery]):

@@ -63,26 +63,34 @@ def stamp(event: bytes, record_id: str, arrival: str, client_ip: str | None) -> 
 
 
 def open_record(data: bytes, stream_arrival: datetime) -> Envelope:
-    """Read one record of the stream: an envelope, a bare event, or bytes that are no JSON. Never raises.
-
-    What carries no envelope of an edge is identified by the hash of its bytes, and arrived when the stream got it.
-    """
+    """Read one record of the stream: an envelope, a bare event, or bytes that are no JSON. Never raises."""
     envelope = read_envelope(data, stream_arrival)
     if envelope is not None and is_json(envelope.text):
         return envelope
+    return bare_record(data, stream_arrival)
+
+
+def bare_record(data: bytes, stream_arrival: datetime) -> Envelope:
+    """What carries no envelope of an edge: identified by the hash of its bytes, it arrived when the stream got it."""
     record_id = hashlib.sha256(data).hexdigest()[:32]
     return Envelope(record_id, stream_arrival, None, data.strip() if is_json(data) else None, data)
 
 
 def read_envelope(data: bytes, stream_arrival: datetime) -> Envelope | None:
     """The envelope an edge stamped, if there is one. Whether its event is JSON at all is left to the caller."""
+    envelope = read_stamp(data)
+    return envelope if envelope and abs(envelope.arrival - stream_arrival) <= MAX_STAMP_DRIFT else None
+
+
+def read_stamp(data: bytes) -> Envelope | None:
+    """What looks like an envelope, whoever stamped it, and whenever that says it was."""
     header = _HEADER.match(data)
     text = data.rstrip()
     if header is None or not text.endswith(b"}"):
         return None
     record_id, stamped, client_ip = header.groups()
     arrival = _stamped_arrival(stamped)
-    if arrival is None or abs(arrival - stream_arrival) > MAX_STAMP_DRIFT:
+    if arrival is None:
         return None
     return Envelope(
         record_id.decode(), arrival, client_ip.decode() if client_ip else None, text[header.end() : -1], data

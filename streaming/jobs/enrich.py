@@ -80,7 +80,7 @@ def enrich_part(told: bytes, part: Part) -> bool:
         pq.ParquetWriter(rows, arrow_schema(ENRICHED_LANDING)) as enriched,
         pq.ParquetWriter(identities, arrow_schema(RAW_IDENTITIES)) as known,
     ):
-        for records in batches(lines_of(raw, part.raw.hour, part.raw.begun)):
+        for records in batches(lines_of(raw, part.raw.hour, part.raw.raw)):
             known.write_table(_identities(records))
             answer = enrich_records(records, finder)
             enriched.write_table(answer.rows)

@@ -5,15 +5,17 @@ import io
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 import pybase64
 
-from streaming.domain.envelope import Envelope, open_record, raw_line, read_envelope
+from streaming.domain.envelope import MAX_STAMP_DRIFT, Envelope, bare_record, raw_line, read_stamp
+from streaming.domain.json_text import is_json
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import DELIVERY_COLUMNS, RAW_EVENTS
+from streaming.jobs.work import RawCopy
 
 BATCH_BYTES = 1_000_000
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -28,11 +30,6 @@ class _RawLine(msgspec.Struct):
     event_base64: str | None = None
 
 
-class _Stamped(msgspec.Struct):
-    arrival_timestamp: datetime
-
-
-_decode_stamped = msgspec.json.Decoder(_Stamped).decode
 _decode = msgspec.json.Decoder(_RawLine).decode
 
 
@@ -74,36 +71,48 @@ def batches(lines: Iterable[bytes], wanted: Collection[str] | None = None) -> It
         yield list(batch.values())
 
 
-def lines_of(file: io.BufferedReader, hour: datetime | None, begun: datetime | None) -> Iterator[bytes]:
+def lines_of(file: io.BufferedReader, hour: datetime | None = None, raw: RawCopy | None = None) -> Iterator[bytes]:
     """The lines of a raw file, compressed or not.
 
     Args:
         hour: only those of records that arrived then, or may have.
-        begun: when the oldest record arrived, where lines are what was on the stream and not all tell their arrival.
+        raw: what is known of a file of Firehose.
     """
     packed = file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
     for line in gzip.GzipFile(fileobj=file) if packed else file:
-        envelope = landed(line, begun, hour) if begun else None
+        envelope = landed(line, raw, hour) if raw and hour else None
         text = raw_line(envelope) if envelope else line
         if hour is None or hour_of(envelope.arrival if envelope else _decode(line).arrival_timestamp) == hour:
             yield text
 
 
-def landed(line: bytes, begun: datetime, hour: datetime | None = None) -> Envelope:
-    """A line of Firehose's raw copy, which has the records as they were on the stream.
+def landed(line: bytes, of: RawCopy, hour: datetime) -> Envelope:
+    """A line of Firehose's raw copy, as the stream took the record.
 
-    The copy does not tell when they got there. A stamp from long before the oldest of them is none for this stream
-    either; and a record without one is taken to have arrived in whatever hour is asked for, so that its row, which has
-    the moment, is accounted for.
+    A stamp is believed where it was near the record's arrival, which the copy does not tell. Most are near whenever it
+    was; one that is near nothing in the file is nobody's; in between, error files tell which are not. A
+    record without a stamp is taken to have arrived in whatever hour is asked for that the file was open in, so that its
+    row, which has the moment, is accounted for.
 
     Args:
-        begun: when the oldest record of the file arrived.
-        hour: for which hour of those that the file may have rows of; None: the first.
+        hour: for which hour of those that the file may have rows of.
     """
-    try:
-        stamped = _decode_stamped(line).arrival_timestamp
-        stamped = stamped.astimezone(UTC) if stamped.tzinfo else stamped.replace(tzinfo=UTC)
-        envelope = read_envelope(line, max(stamped, begun))
-    except (msgspec.MsgspecError, OverflowError):
-        envelope = None
-    return envelope or open_record(line, max(begun, hour or begun))
+    stamped = read_stamp(line)
+    near = stamped is not None and is_json(stamped.text) and _may_be_near(stamped.arrival, of)
+    if stamped and near and (not of.unbelieved or _is_near(stamped.arrival, of)):
+        return stamped
+    bare = bare_record(line, min(max(of.begun, hour), of.ended))
+    if arrivals := of.unbelieved.get(bare.record_id):
+        then = next((each for each in arrivals if hour_of(each) == hour), arrivals[0])
+        return msgspec.structs.replace(bare, arrival=then)
+    return stamped if stamped and near else bare
+
+
+def _is_near(stamped: datetime, of: RawCopy) -> bool:
+    """Whether a stamp was near its record's arrival, whichever moment of the file that was."""
+    return of.ended - MAX_STAMP_DRIFT <= stamped <= of.begun + MAX_STAMP_DRIFT
+
+
+def _may_be_near(stamped: datetime, of: RawCopy) -> bool:
+    # Firehose documents the folder as the oldest record's; the name's minute is of that form alone.
+    return min(of.begun - MAX_STAMP_DRIFT, hour_of(of.begun)) <= stamped <= of.ended + MAX_STAMP_DRIFT

@@ -9,15 +9,24 @@ from datetime import datetime
 import msgspec
 
 
-class LakeFile(msgspec.Struct):
-    """A file of the lake. `hour` (UTC): only those of its rows count that arrived then; None: all do.
+class RawCopy(msgspec.Struct):
+    """A file of Firehose's raw copy: its lines are what was on the stream, and do not tell when they got there.
 
-    `begun` is when the oldest record arrived of a file whose lines are what was on the stream, as Firehose has them.
+    That was between `begun` and `ended` (UTC). `unbelieved`: records whose stamp is too far from when they arrived,
+    and that moment, by the hash of their bytes.
     """
+
+    begun: datetime
+    ended: datetime
+    unbelieved: dict[str, list[datetime]] = {}
+
+
+class LakeFile(msgspec.Struct):
+    """A file of the lake. `hour` (UTC): only those of its rows count that arrived then; None: all do."""
 
     path: str
     hour: datetime | None = None
-    begun: datetime | None = None
+    raw: RawCopy | None = None
 
 
 class Target(msgspec.Struct):

@@ -17,17 +17,28 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import dagster as dg
+import msgspec
 
 from resources.aws.glue.partitions import GluePartitions, Published, published_of
 from resources.aws.s3.bucket import Bucket, Listed
-from resources.aws.s3.landing import Landing, begun_at, is_of_one_hour
+from resources.aws.s3.landing import Landing, is_of_one_hour
 from resources.aws.s3.listing import Listing, Object, is_file
-from resources.aws.s3.slices import is_within, raw_reader, read_error, slice_lines, slice_parquet
+from resources.aws.s3.slices import (
+    RULE,
+    Unbelieved,
+    is_within,
+    raw_reader,
+    read_error,
+    slice_lines,
+    slice_parquet,
+    unbelieved_in,
+)
+from resources.aws.s3.unbelieved import UnbelievedStamps
 from resources.lake import DirectoryLake, Key, Staged, Swept, local_paths, partition_file, partition_folder, sweep
 from resources.local_copies import LocalCopies, RemoteFile
 from streaming.domain.tables import RAW_EVENTS, TABLES, Table
 from streaming.edges.aws import client
-from streaming.jobs.work import LakeFile
+from streaming.jobs.work import LakeFile, RawCopy
 
 # A statement that was planned before a partition was replaced may run for hours, and so may a run with its snapshot.
 IN_USE = timedelta(days=1)
@@ -58,7 +69,9 @@ class S3Lake:
         return self._landing().hours(prefix)
 
     def list_hour(self, prefix: str, hour: datetime) -> list[RemoteFile]:
-        return [self._landed(prefix, hour, each) for each in self._landing().objects(prefix, hour)]
+        landing = self._landing()
+        stamps = UnbelievedStamps(landing, self._unbelieved)
+        return [self._landed(prefix, hour, each, stamps) for each in landing.objects(prefix, hour)]
 
     def landed_bytes(self, prefix: str, hour: datetime) -> int:
         return sum(each.size for each in self._landing().objects(prefix, hour))
@@ -152,10 +165,14 @@ class S3Lake:
     def _landing(self) -> Landing:
         return Landing(self._listing.at_once())
 
-    def _landed(self, prefix: str, hour: datetime, found: Object) -> RemoteFile:
-        """What a landed file has of an hour; it is cut when it is fetched."""
+    def _landed(self, prefix: str, hour: datetime, found: Object, stamps: UnbelievedStamps) -> RemoteFile:
+        """What a landed file has of an hour; it is cut when it is fetched, and what is known of it looked up then."""
         ending = ".parquet" if prefix in _PARQUET else ".json.gz"  # DuckDB goes by it
         named = found.name if found.name.endswith(ending) else found.name + ending
+        address = self._address(found.key)
+
+        def raw_copy() -> RawCopy | None:
+            return stamps.raw_copy(found) if prefix == RAW_EVENTS.prefix else None
 
         def whole() -> Path:
             return self._copy(found.key, found.etag, named)
@@ -164,20 +181,31 @@ class S3Lake:
             source = RemoteFile(found.name, whole)
             if prefix in _PARQUET and is_within(Path(source), hour):
                 return whole()
-            identity = f"{found.etag} {found.key} {hour:%Y-%m-%dT%H}"
-            return self._copies.linked(identity, named, lambda target: _cut(prefix, found, Path(source), hour, target))
+            of = raw_copy()
+            identity = f"{found.etag} {found.key} {hour:%Y-%m-%dT%H} rule {RULE} of {of}"
+            return self._copies.linked(identity, named, lambda target: _cut(prefix, Path(source), hour, of, target))
 
-        address = self._address(found.key)
         if is_of_one_hour(found.name):
-            return RemoteFile(found.name, whole, LakeFile(address))
-        return RemoteFile(found.name, cut, LakeFile(address, hour, begun_at(found)))
+            return RemoteFile(found.name, whole, lambda: LakeFile(address))
+        return RemoteFile(found.name, cut, lambda: LakeFile(address, hour, raw_copy()))
+
+    def _unbelieved(self, errors: Object) -> list[Unbelieved]:
+        """The records in an error file of Firehose whose stamps were not believed."""
+
+        def find(target: Path) -> None:
+            source = RemoteFile(errors.name, lambda: self._copy(errors.key, errors.etag, errors.name))
+            target.write_bytes(msgspec.json.encode(list(unbelieved_in(Path(source)))))
+
+        identity, name = f"unbelieved {errors.etag} {errors.key} rule {RULE}", "unbelieved.json"
+        found = RemoteFile(name, lambda: self._copies.linked(identity, name, find))
+        return msgspec.json.decode(Path(found).read_bytes(), type=list[Unbelieved])
 
     def _published(self, table: Table, key: Key, published: Published) -> RemoteFile:
         name = f"{table.name}.{table.format}"
         # Readers take the day from the folder, as in a directory.
         named = partition_file(table, key).removeprefix(f"{table.prefix}/") if table.partition == "day" else name
         stored = self._key(published.location) + published.file
-        return RemoteFile(name, lambda: self._copy(stored, None, named), LakeFile(self._address(stored)))
+        return RemoteFile(name, lambda: self._copy(stored, None, named), lambda: LakeFile(self._address(stored)))
 
     def _is_there(self, published: Published) -> bool:
         return self.exists(self._key(published.location) + published.file)
@@ -250,11 +278,11 @@ def open_s3_lake(bucket: str, database: str, folder: Path, copies_bytes: int) ->
     return S3Lake(Bucket(bucket, s3), listing, tables, LocalCopies(folder, copies_bytes), folder)
 
 
-def _cut(prefix: str, found: Object, source: Path, hour: datetime, target: Path) -> None:
+def _cut(prefix: str, source: Path, hour: datetime, of: RawCopy | None, target: Path) -> None:
     if prefix in _PARQUET:
         slice_parquet(source, hour, target)
-    elif prefix == RAW_EVENTS.prefix:
-        slice_lines(source, hour, target, raw_reader(begun_at(found), hour))
+    elif of:
+        slice_lines(source, hour, target, raw_reader(of, hour))
     else:
         slice_lines(source, hour, target, read_error)
 

@@ -1,20 +1,21 @@
 """Landing on S3: the hours of arrival behind the files of Firehose.
 
 Firehose names a file's folder after its oldest record, and what it holds came in any time from then until it was
-delivered; the edge's stamp, by which hours go, lies up to MAX_STAMP_DRIFT before Kinesis took the record. So an hour is
-what its own folder, the next, and those before hold of it, each file cut to the rows that arrived in the hour when it
-is fetched. Where Firehose has fallen behind in reading, it puts many hours into one file. What this platform lands
-itself, such as repairs, is of one hour already.
+delivered; the edge's stamp, by which hours go, lies up to MAX_STAMP_DRIFT before or after the moment when Kinesis took
+the record. So an hour is what its own folder, the next, and those before hold of it, each file cut to the rows that
+arrived in the hour when it is fetched. Where Firehose has fallen behind in reading, it puts many hours into one file.
+What this platform lands itself, such as repairs, is of one hour already.
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from resources.aws.s3.listing import Arrivals, Arrived, Day, Listing, Object
 from streaming.domain.envelope import MAX_STAMP_DRIFT
-from streaming.domain.layout import FAILED_PREFIX, failed_prefix, parse_hour
+from streaming.domain.layout import FAILED_PREFIX, failed_prefix, hour_of, parse_hour
 
 # Firehose puts the step that failed into the folder's name; here it goes by the stage's.
 FIREHOSE_STAGES = {"processing-failed": "enrichment", "format-conversion-failed": "delivery"}
@@ -27,7 +28,15 @@ _HOUR = timedelta(hours=1)
 _CLOCKS = timedelta(minutes=1)
 _SECOND = 1_000_000_000
 _OF_ONE_HOUR = re.compile(r"(?:(?:heal|repair|replay)-[0-9a-f]{32}|shardId-\d+-.+)\..+")
-_BEGUN = re.compile(r"-(\d{4}(?:-\d\d){5})-[0-9A-Fa-f]{8}-")
+# <stream>-<version>-<moment>-<uuid><extension>
+_OF_FIREHOSE = re.compile(r".+-\d+-(?P<begun>\d{4}(?:-\d\d){5})-[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}.*")
+
+
+class Span(NamedTuple):
+    """Between which moments the records of an object arrived."""
+
+    begun: datetime
+    ended: datetime
 
 
 class Landing:
@@ -42,9 +51,10 @@ class Landing:
         return sorted({failed_prefix(FIREHOSE_STAGES.get(folder, folder)) for folder in folders})
 
     def hours(self, prefix: str) -> list[datetime]:
-        """The hours that may have rows."""
+        """The hours that may have rows, up to the one that goes on."""
+        now = datetime.now(UTC)
         every = (self._listing.every_day(folder, _summary(prefix)) for folder in _folders(prefix))
-        return sorted({arrived.hour for some in every for arrived in some})
+        return sorted({arrived.hour for some in every for arrived in some if arrived.hour <= now})
 
     def changed_at(self, prefixes: Iterable[str], hour: datetime) -> int:
         """A date in ns since 1970 of all that may have rows of an hour: it changes when an object comes, or changes.
@@ -80,14 +90,33 @@ def is_of_one_hour(name: str) -> bool:
     return _OF_ONE_HOUR.fullmatch(name) is not None
 
 
-def begun_at(found: Object) -> datetime:
-    """When Firehose got the oldest record of an object, by its name; as early as its folder lets it be, otherwise."""
-    folder = parse_hour(found.key) or datetime.fromtimestamp(found.modified, UTC)
-    named = _BEGUN.search(found.name)
+def begun_of(name: str) -> datetime | None:
+    """The moment in the name of a file of Firehose, when it got the oldest record; None: it is no such name."""
+    named = _OF_FIREHOSE.fullmatch(name)
     try:
-        return datetime.strptime(named[1], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC) if named else folder
+        return datetime.strptime(named["begun"], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC) if named else None
     except ValueError:
-        return folder
+        return None
+
+
+def span_of(found: Object) -> Span:
+    """When the records of an object of Firehose arrived.
+
+    The folder is documented as the oldest record's hour, the name only in form: it counts where it says the same hour.
+    """
+    modified = datetime.fromtimestamp(found.modified, UTC)
+    folder = parse_hour(found.key) or hour_of(modified)
+    named = begun_of(found.name)
+    begun = named if named and hour_of(named) == folder else folder
+    return Span(begun, max(begun, min(modified + _CLOCKS, folder + LONGEST_LAG)))
+
+
+def hours_between(first: datetime, last: datetime) -> Iterator[datetime]:
+    """The hours that two moments lie in, and those in between."""
+    hour = hour_of(first)
+    while hour <= last:
+        yield hour
+        hour += _HOUR
 
 
 def _summary(prefix: str) -> Callable[[Day], Arrivals]:
@@ -109,15 +138,12 @@ def _summary(prefix: str) -> Callable[[Day], Arrivals]:
 
 def _hours(found: Object, folder: datetime, prefix: str) -> Iterator[datetime]:
     """The hours that an object of a folder may have rows of."""
-    yield folder
     if is_of_one_hour(found.name):
-        return
+        return iter((folder,))
+    begun, ended = span_of(found)
     # Failures are named after when they failed, which may be long after they came.
-    if prefix.startswith(f"{FAILED_PREFIX}/") or begun_at(found) < folder + MAX_STAMP_DRIFT:
-        yield folder - _HOUR
-    last = min(datetime.fromtimestamp(found.modified, UTC) + _CLOCKS, folder + LONGEST_LAG)
-    while (folder := folder + _HOUR) <= last:
-        yield folder
+    first = folder - _HOUR if prefix.startswith(f"{FAILED_PREFIX}/") else begun - MAX_STAMP_DRIFT
+    return hours_between(first, ended + MAX_STAMP_DRIFT)
 
 
 def _days(hour: datetime) -> list[date]:

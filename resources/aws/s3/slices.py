@@ -12,9 +12,13 @@ import pyarrow.parquet as pq
 import pybase64
 from isal.igzip import IGzipFile
 
-from streaming.domain.envelope import open_record, raw_line, read_envelope, stamp
+from streaming.domain.envelope import open_record, raw_line, read_stamp, stamp
 from streaming.domain.timestamps import format_timestamp
 from streaming.jobs.raw import landed
+from streaming.jobs.work import RawCopy
+
+# What a cut holds of a file depends on the rules here and in `landed`: another number, and older cuts are not used.
+RULE = 2
 
 _HOUR = timedelta(hours=1)
 _ARRIVAL = "arrival_timestamp"
@@ -27,6 +31,13 @@ class Line(NamedTuple):
 
     arrival: datetime
     text: bytes
+
+
+class Unbelieved(NamedTuple):
+    """A record whose stamp was too far from its arrival: the identity that it has instead, and when it arrived."""
+
+    record_id: str
+    arrival: datetime
 
 
 class _Row(msgspec.Struct):
@@ -79,19 +90,24 @@ def slice_lines(source: Path, hour: datetime, target: Path, read: Callable[[byte
                 packed.write(text)  # type: ignore[no-untyped-call]
 
 
-def raw_reader(begun: datetime, hour: datetime) -> Callable[[bytes], Line]:
-    """Reads lines of the raw copy, which has the records as they were on the stream.
-
-    Args:
-        begun: when the oldest of them arrived.
-        hour: in which, or after which, what bears no stamp is taken to have arrived; the copy does not tell.
-    """
+def raw_reader(of: RawCopy, hour: datetime) -> Callable[[bytes], Line]:
+    """Reads lines of the raw copy, which has the records as they were on the stream, for one of its hours."""
 
     def read(line: bytes) -> Line:
-        envelope = landed(line, begun, hour)
+        envelope = landed(line, of, hour)
         return Line(envelope.arrival, raw_line(envelope))
 
     return read
+
+
+def unbelieved_in(source: Path) -> Iterator[Unbelieved]:
+    """The records of an error file that bear a stamp which was not believed."""
+    for line in _lines(source):
+        error = _decode_error(line)
+        data = pybase64.b64decode(error.rawData)
+        stamped = read_stamp(data)
+        if stamped and (opened := open_record(data, _taken(error))).record_id != stamped.record_id:
+            yield Unbelieved(opened.record_id, opened.arrival)
 
 
 def read_error(line: bytes) -> Line:
@@ -102,9 +118,7 @@ def read_error(line: bytes) -> Line:
     """
     error = _decode_error(line)
     data = pybase64.b64decode(error.rawData)
-    taken = datetime.fromtimestamp(error.arrivalTimestamp / 1000, UTC)
-    envelope = read_envelope(data, taken)
-    if envelope is None and error.errorCode is None:
+    if error.errorCode is None and read_stamp(data) is None:
         data = _as_record(data) or data
     told = {
         "attemptsMade": error.attemptsMade,
@@ -113,8 +127,12 @@ def read_error(line: bytes) -> Line:
         "errorMessage": error.errorMessage or error.lastErrorMessage or error.ErrorMessage or "",
         "rawData": pybase64.b64encode_as_string(data),
     }
-    arrival = envelope.arrival if envelope else open_record(data, taken).arrival
-    return Line(arrival, _encode(told) + b"\n")
+    return Line(open_record(data, _taken(error)).arrival, _encode(told) + b"\n")
+
+
+def _taken(error: _ErrorLine) -> datetime:
+    """When Kinesis took the record."""
+    return datetime.fromtimestamp(error.arrivalTimestamp / 1000, UTC)
 
 
 def _as_record(row: bytes) -> bytes | None:

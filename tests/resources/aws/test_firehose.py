@@ -43,7 +43,8 @@ def before(minutes: float) -> datetime:
 IDLE = each_minute(60, 0, 0)
 
 
-STEADY = {"incoming": each_minute(60, 0, 100), "behind": IDLE, "raw_records": each_minute(60, 0, 100)}
+HUNDRED = each_minute(60, 0, 100)
+STEADY = {"incoming": HUNDRED, "behind": IDLE, "raw_records": HUNDRED, "passed": HUNDRED}
 
 
 class TestUnderTraffic:
@@ -82,6 +83,28 @@ class TestUnderTraffic:
         told = {"row_age": each_minute(60, 0, 90), "raw_age": each_minute(60, 0, 90), **STEADY, missing: {}}
 
         assert delivered_up_to(metrics(**told), AT) is None
+
+    @pytest.mark.parametrize(
+        ("rows", "minutes_behind"),
+        [
+            ({}, 2.5 + 15),
+            ({"passed": minutes((50, 3)), "row_records": minutes((49, 3))}, 2.5 + 15),
+            ({"passed": minutes((50, 3)), "row_records": minutes((49, 3)), "row_age": minutes((49, 60))}, 2.5 + 15),
+            ({"passed": minutes((50, 3)), "row_records": minutes((49, 2)), "row_age": minutes((49, 60))}, 49 + 1),
+            ({"passed": minutes((50, 3)), "row_records": minutes((51, 3)), "row_age": minutes((49, 60))}, 49 + 1),
+            ({"passed": minutes((50, 3)), "row_records": minutes((49, 2))}, None),
+            ({"row_age": minutes((2, 2400))}, 2 + 40),
+        ],
+        ids=[
+            "no row in a day", "rows that landed", "and told their age", "a row is blocked", "others landed before",
+            "one of no age", "one is held",
+        ],
+    )  # fmt: skip
+    def test_what_fails_has_no_row_whose_age_would_be_told(self, rows, minutes_behind):
+        told = {**STEADY, "passed": {}, "raw_age": each_minute(60, 0, 90)} | rows
+
+        expected = None if minutes_behind is None else before(minutes_behind)
+        assert delivered_up_to(metrics(**told), AT) == expected
 
     def test_delivery_that_is_blocked_says_nothing_and_stays_where_it_was(self):
         ages = each_minute(60, 30, 90)
@@ -151,7 +174,11 @@ class TestFiles:
         assert FirehoseProgress(caught_up_to).has_passed(Path(self.NAME)) is passed
 
     def test_a_repair_is_whole_when_it_is_seen(self):
-        assert FirehoseProgress(None).has_passed(Path("repair-5a1e3f5c.parquet"))
+        assert FirehoseProgress(None).has_passed(Path(f"repair-{5:032x}.parquet"))
+
+    @pytest.mark.parametrize("name", ["part-0.parquet", NAME.replace("-2026-11-", "-2026-13-"), NAME[:60], ""])
+    def test_nobody_knows_of_what_goes_by_another_name(self, name):
+        assert not FirehoseProgress(AT).has_passed(Path(name))
 
     FIRST, LAST = f"{49 * 10**54}", f"{49 * 10**54 + 9}-000002"
 
@@ -215,3 +242,19 @@ class TestCloudWatch:
         assert expected - timedelta(minutes=1) <= found <= expected
         assert FirehoseDelivery(Stack("clickstream")).progress().records_come
         assert FirehoseDelivery(Stack("another")).progress() == FirehoseProgress(None, records_come=False)
+
+    @pytest.mark.parametrize(
+        ("state", "known"), [("Complete", True), ("InternalError", False), ("Forbidden", False), ("PartialData", False)]
+    )
+    def test_figures_that_are_not_complete_prove_nothing(self, state, known):
+        now = datetime.now(UTC).replace(second=30, microsecond=0)
+        tell("KinesisMillisBehindLatest", [(now - timedelta(minutes=before), 0) for before in range(40, 0, -1)])
+        delivery = FirehoseDelivery(Stack("clickstream"))
+
+        def answer(parsed, **_):
+            (incoming,) = (result for result in parsed["MetricDataResults"] if result["Id"] == "incoming")
+            incoming["StatusCode"] = state
+
+        delivery._cloudwatch.meta.events.register("after-call.cloudwatch.GetMetricData", answer)
+
+        assert (delivery.progress().caught_up_to is not None) is known

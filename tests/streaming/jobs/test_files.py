@@ -1,6 +1,7 @@
 """What the jobs read and write without Spark: raw files as they lie on S3, and tasks that enrich them."""
 
 import gzip
+import hashlib
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,8 +22,8 @@ from streaming.edges.parquet import arrow_schema
 from streaming.jobs.enrich import Part, enrich_part
 from streaming.jobs.enrichment import RefusedRecord
 from streaming.jobs.files import open_input, read_table, write_table
-from streaming.jobs.raw import lines_of
-from streaming.jobs.work import HandedOver, LakeFile
+from streaming.jobs.raw import batches, lines_of
+from streaming.jobs.work import HandedOver, LakeFile, RawCopy
 from streaming.settings import load_settings
 from tests.landing import event_text
 from tests.s3_lakes import BUCKET, deliver, make_s3_lake
@@ -49,7 +50,7 @@ def handed_over(
 LINES = [
     stamped(event_text(NOW, "a"), NOW, "a"),
     stamped(event_text(NOW, "late"), HOUR - timedelta(seconds=1), "b"),
-    stamped(event_text(NOW, "next"), HOUR + timedelta(hours=1), "c"),
+    stamped(event_text(NOW, "ahead"), HOUR + timedelta(hours=1), "c"),
     event_text(NOW, "bare") + b"\n",
     b'{"event_name": "no event"}\n',
     b"no JSON at all\n",
@@ -59,13 +60,17 @@ LINES = [
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_raw_file_of_firehose_is_cut_as_the_lake_cuts_it(tmp_path: Path, packed: bool) -> None:
     source, cut = tmp_path / "source", tmp_path / "cut.json.gz"
-    data = b"".join(LINES)
+    refused = stamped(event_text(NOW, "refused"), NOW + timedelta(minutes=15, seconds=30), "d")
+    identity = hashlib.sha256(refused).hexdigest()[:32]
+    of = RawCopy(NOW, NOW + timedelta(minutes=2), {identity: [NOW - timedelta(hours=1), NOW]})
+    data = b"".join([*LINES, refused])
     source.write_bytes(gzip.compress(data) if packed else data)
-    slice_lines(source, HOUR, cut, raw_reader(NOW, HOUR))
+    slice_lines(source, HOUR, cut, raw_reader(of, HOUR))
     with open_input(str(source)) as file:
-        lines = list(lines_of(file, HOUR, NOW))
+        lines = list(lines_of(file, HOUR, of))
     assert lines == gzip.decompress(cut.read_bytes()).splitlines(keepends=True)
-    assert len(lines) == 4
+    assert len(lines) == 6
+    assert next(batches(lines))[-1].record_id == identity
 
 
 def test_a_task_enriches_an_object_of_s3(
@@ -87,10 +92,10 @@ def test_a_task_enriches_an_object_of_s3(
     assert rows["click_id"].to_pylist() == ["a", "bare"]
     assert set(rows["city"].to_pylist()) == {"Riverside"}
     assert set(rows["enrichment_version"].to_pylist()) == {look_ups.version}
-    assert read_table(part.identities).num_rows == 4
+    assert read_table(part.identities).num_rows == 5
     with open_input(part.failures) as lines:
         (failures,) = (msgspec.json.decode(line, type=list[RefusedRecord]) for line in lines)
-    assert [failure.error_code for failure in failures] == ["Lambda.ProcessingFailedStatus"] * 2
+    assert [failure.error_code for failure in failures] == ["Lambda.ProcessingFailedStatus"] * 3
     assert {each["Key"] for each in client("s3").list_objects_v2(Bucket=BUCKET, Prefix="jobs/")["Contents"]} >= {
         "jobs/one/names.parquet", *(f"jobs/one/geoip/{file.name}" for file in geo_folder.glob("*.mmdb")),
     }  # fmt: skip

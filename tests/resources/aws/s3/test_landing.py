@@ -21,7 +21,7 @@ from clickstream_assets.failed.errors import collect_failures
 from clickstream_assets.ledger.balance import is_unsealed
 from resources.aws.s3 import listing as s3_listing
 from resources.aws.s3.lake import S3Lake, open_s3_lake
-from resources.aws.s3.landing import begun_at
+from resources.aws.s3.landing import begun_of, span_of
 from resources.aws.s3.listing import Object
 from resources.lake import File
 from resources.warehouse import DuckDBWarehouse, Source
@@ -33,7 +33,7 @@ from streaming.edges.parquet import arrow_schema, parquet_bytes
 from streaming.jobs.raw import raw_records
 from tests.aws_proxy import Answer, AwsProxy, Faults, Forward, Request
 from tests.landing import event_text
-from tests.s3_lakes import BUCKET, STACK, deliver, firehose_name, make_s3_lake
+from tests.s3_lakes import BUCKET, STACK, date_object, deliver, firehose_name, make_s3_lake
 
 ELEVEN = datetime(2026, 11, 20, 11, tzinfo=UTC)
 HOURS = [ELEVEN + timedelta(hours=step) for step in (-2, -1, 0, 1, 2)]
@@ -84,6 +84,9 @@ FILES = {
     "at the boundary": (at(10, 59), at(11, 1), [at(10, 59, 59.999999), at(11, 0)]),
     "stamped before its folder": (at(11, 1), at(11, 3), [at(10, 59, 30), at(11, 1)]),
     "stamped a quarter before": (at(11, 14), at(11, 16), [at(10, 59, 1), at(11, 14)]),
+    "stamped after its folder": (at(11, 50), at(11, 52), [at(11, 50), at(12, 0, 5)]),
+    "stamped a quarter after": (at(11, 58), at(11, 59), [at(11, 58), at(12, 13)]),
+    "stamped a day ahead by a quarter": (at(23, 46), at(23, 47), [at(23, 46), at(23, 46) + timedelta(minutes=15)]),
     "delivered late": (at(10, 58), at(13, 0), [at(10, 58), at(10, 59)]),
     "of hours that Firehose was behind": (at(8, 59), at(13, 2), [at(8, 59), at(10, 30), at(11, 0), at(13, 1)]),
     "in midnight's folder": (
@@ -218,14 +221,34 @@ def test_timestamps_of_hive_are_read_too(lake: S3Lake, tmp_path: Path) -> None:
         assert enriched_of(lake.list_hour("enriched_landing", hour)) == expected
 
 
-def test_a_file_s_name_says_when_it_was_begun() -> None:
+def test_a_file_s_name_says_when_it_was_begun_where_its_folder_says_the_same_hour() -> None:
     folder = "raw/year=2026/month=11/day=20/hour=11"
-    named = {
-        firehose_name(at(11, 14, 3)): at(11, 14, 3),
+    begun = {
+        firehose_name(at(11, 14, 3), ending=".gz"): at(11, 14, 3),
+        firehose_name(at(12, 0, 3)): ELEVEN,
+        firehose_name(at(10, 59, 59)): ELEVEN,
         "anything.gz": ELEVEN,
-        "a-2026-13-99-99-99-99-00000000-": ELEVEN,
     }
-    assert {name: begun_at(Object(f"{folder}/{name}", "", 1, 0)) for name in named} == named
+    delivered = int(at(12, 1).timestamp())
+    assert {name: span_of(Object(f"{folder}/{name}", "", 1, delivered)).begun for name in begun} == begun
+    odd = ["a-1-2026-13-99-99-99-99-5a1e3f5c-0f0e-4a56-8b13-2b0f3a1d9c77", "a-1-2026-11-20-11-14-03-5a1e3f5c-", ""]
+    assert [begun_of(name) for name in odd] == [None] * len(odd)
+
+
+def test_a_file_named_after_another_hour_than_its_folder_s_goes_by_the_folder(lake: S3Lake) -> None:
+    arrivals = [at(10, 55), at(11, 5)]
+    key = f"raw/year=2026/month=11/day=20/hour=11/{firehose_name(at(12, 1))}.gz"
+    lake.publish(key, gzip.compress(b"".join(map(wire, arrivals))))
+    date_object(key, at(12, 2))
+    assert [raw_of(lake.list_hour("raw", hour)) for hour in HOURS[1:4]] == [arrivals[:1], arrivals[1:], []]
+
+
+def test_an_hour_that_has_not_begun_has_nothing_yet(lake: S3Lake) -> None:
+    """Not even where a file may have rows of it, whose stamps run ahead."""
+    now = datetime.now(UTC)
+    deliver("raw", now, hour_of(now) + timedelta(minutes=59), gzip.compress(wire(now)))
+    assert hour_of(now) + timedelta(hours=1) not in lake.landed_hours("raw")
+    assert hour_of(now) in lake.landed_hours("raw")
 
 
 def test_objects_of_one_second_are_told_apart_by_what_they_are(lake: S3Lake, monkeypatch: pytest.MonkeyPatch) -> None:
