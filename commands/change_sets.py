@@ -26,7 +26,7 @@ HOLDERS_OF_DATA = {
 }
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 _CHANGE_SET = re.compile(r"arn:[^:\s]+:cloudformation:\S+:changeSet/[^\s,]+")
-_POLL = {"Delay": 5, "MaxAttempts": 120}
+_POLL = {"Delay": 3, "MaxAttempts": 200}
 
 
 class Change(NamedTuple):
@@ -88,8 +88,9 @@ def changes(name: str, template: str, known: Collection[str], parameters: Mappin
     finally:
         if is_there:
             cloudformation.delete_change_set(ChangeSetName=change_set)
-        else:  # of a new stack, an empty shell
+        else:  # of a new stack an empty shell, which has to be gone before the stack can be made
             cloudformation.delete_stack(StackName=name)
+            cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig=_POLL)
 
 
 def _is_made(change_set: str) -> bool:

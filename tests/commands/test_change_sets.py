@@ -118,6 +118,7 @@ def test_a_stack_that_is_not_there_is_not_looked_into_and_leaves_no_shell(monkey
         told(made),
         told(made),
         ("delete_stack", {}, {"StackName": STACK}),
+        ("describe_stacks", {"Stacks": [shell | {"StackStatus": "DELETE_COMPLETE"}]}, {"StackName": STACK}),
     ):
         assert changes(STACK, TEMPLATE, set(), {}) == [Change("Add", "", NESTED, "Streaming")]
 

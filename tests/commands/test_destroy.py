@@ -15,10 +15,13 @@ from commands.drain import refusing_requests, wait_until_delivered
 from commands.package import Zip, write_zip
 from commands.remains import BUCKET, RETAINED, SNAPSHOTS, remnants
 from commands.stacks import NEVER_COMPLETE, Resource, find_stack, resources
+from resources.aws.firehose import METRICS_DELAY
+from streaming.domain.stack import Stack
 from streaming.runtime.supervisor import SupervisorError
 from tests.commands.test_deploy import ACCOUNT, CODE, STACK, account, jobs, template
 from tests.infra.templates import found as values_of
 from tests.infra.templates import resources as resources_of_templates
+from tests.resources.aws.test_firehose import tell
 
 __all__ = ["account", "jobs", "template"]
 
@@ -161,6 +164,15 @@ def test_requests_are_refused_until_what_is_done_meanwhile_fails(api: str) -> No
     with refusing_requests([api], {"rateLimit": "7", "burstLimit": "9"}):
         pass
     assert throttle(api) == (0, 0)
+
+
+def test_what_kinesis_took_is_delivered_as_far_as_cloudwatch_proves() -> None:
+    """Hours are told by stamps, which may be off; what a stack has accepted, by when Kinesis took it."""
+    assert destroy._delivered(Stack("clickstream")) is None
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    tell("KinesisMillisBehindLatest", [(now - timedelta(minutes=before), 0) for before in range(40, 0, -1)])
+    reached = destroy._delivered(Stack("clickstream"))
+    assert reached in (now - METRICS_DELAY, now - METRICS_DELAY + timedelta(minutes=1))
 
 
 def test_waiting_ends_when_the_moment_is_delivered() -> None:
