@@ -13,7 +13,7 @@ from typing import Literal
 import redis
 
 from commands.soak.target import MATERIALIZE, PIPELINE, Target
-from streaming.runtime.backoff import until_done
+from streaming.edges.backoff import until_done
 
 Kind = Literal["kill", "stop", "server", "disk", "records", "run"]
 KINDS: tuple[Kind, ...] = ("kill", "stop", "server", "disk", "records", "run")

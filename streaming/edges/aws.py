@@ -5,15 +5,15 @@ Region, credentials and endpoints come from where boto3 finds them: `AWS_REGION`
 """
 
 import os
-import random
 from functools import partial
 from threading import Lock
 from typing import Any
 
+from streaming.edges.backoff import full_jitter
+
 # Throttled and failed requests are tried again with growing, random pauses: half a minute in all.
 _ATTEMPTS = 8
 _CONNECT_SECONDS = 5
-_LONGEST_PAUSE = 5.0
 
 # boto3 shares what it finds out, and not its care, between threads that make their clients at once.
 _MAKING = Lock()
@@ -66,4 +66,4 @@ def _retry_cut_off(response: Any, operation: Any, attempts: int, most: int, **_:
         return None
     if attempts >= most:
         raise ConnectionClosedError(endpoint_url=f"that of {operation.name}, whose answer broke off")
-    return random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**attempts))  # noqa: S311
+    return full_jitter(attempts)

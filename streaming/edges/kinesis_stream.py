@@ -7,7 +7,6 @@ Kinesis keeps the order of a key between puts. Within a put, and for records tha
 a later try, it promises none.
 """
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streaming.domain.aggregated_records import deaggregate
 from streaming.edges.aws import client
+from streaming.edges.backoff import pause_seconds
 from streaming.edges.event_stream import (
     DELIVERY,
     MAX_PUT_RECORDS,
@@ -108,7 +108,7 @@ class KinesisEventStream:
                 for index, result in zip(indexes, put, strict=True):
                     results[index] = result
             pending = [index for index in pending if results[index].error_code]
-            pause = _FIRST_PAUSE_SECONDS * 2**tried * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+            pause = pause_seconds(tried, _FIRST_PAUSE_SECONDS, PUT_SECONDS)
             if time.monotonic() + pause > deadline:
                 break
             if pending:

@@ -4,7 +4,6 @@ Runs `sql/stream/high_intent_views.sql` on every batch and puts its rows, lines 
 to the output stream. A row that cannot be put fails its record, and the batch comes again from there.
 """
 
-import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Any
 import duckdb
 import msgspec
 
+from streaming.edges.backoff import pause_seconds
 from streaming.edges.event_stream import HIGH_INTENT, MAX_PUT_RECORDS, EventStream
 from streaming.edges.streams import open_event_stream
 from streaming.handlers.records import KinesisEvent, good_events
@@ -24,6 +24,7 @@ __all__ = ["high_intent_views", "lambda_handler", "put_rows"]
 _SQL = ROOT / "sql" / "stream"
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.05
+_MAX_PAUSE_SECONDS = 1.0
 
 _encode = msgspec.json.Encoder().encode
 
@@ -53,7 +54,7 @@ def put_rows(rows: Sequence[dict[str, Any]], stream: EventStream) -> list[dict[s
     waiting = list(rows)
     for attempt in range(_ATTEMPTS):
         if attempt:
-            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1))  # noqa: S311
+            time.sleep(pause_seconds(attempt, _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS))
         waiting = [row for row, error_code in _put_once(waiting, stream) if error_code]
         if not waiting:
             break

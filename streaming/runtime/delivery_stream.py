@@ -18,12 +18,12 @@ from prometheus_client import Counter
 from streaming.domain.envelope import open_record, raw_line
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import Table
+from streaming.edges.backoff import until_done
 from streaming.edges.error_output import Failure, error_line
 from streaming.edges.event_stream import SHARD_END, LeaseLost, ShardBatch, StreamRecord
 from streaming.edges.lake import LocalLake, gzip_bytes
 from streaming.edges.parquet import arrow_schema, convert, parquet_bytes
 from streaming.edges.shard_leases import LeasedStream, ShardLease
-from streaming.runtime.backoff import until_done
 from streaming.runtime.transform import Outcome, Transform
 
 DELIVERED = Counter("clickstream_delivery_records", "Records delivered, by result", ["delivery", "result"])

@@ -18,11 +18,11 @@ from prometheus_client import Counter
 
 from streaming.domain.envelope import open_record
 from streaming.domain.layout import failed_prefix, hour_of, hour_prefix
+from streaming.edges.backoff import pause_seconds, until_done
 from streaming.edges.error_output import Failure, error_line
 from streaming.edges.event_stream import SHARD_END, LeaseLost, ShardBatch, StreamRecord
 from streaming.edges.lake import LocalLake, gzip_bytes
 from streaming.edges.shard_leases import LeasedStream, ShardLease
-from streaming.runtime.backoff import pause_seconds, until_done
 from streaming.runtime.lambda_host import ACCOUNT, MAX_PAYLOAD_BYTES, REGION, InvocationError, LambdaHost
 
 _log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pybase64
 
+from streaming.edges.backoff import pause_seconds
 from streaming.edges.error_output import Failure
 from streaming.edges.event_stream import StreamRecord
-from streaming.runtime.backoff import pause_seconds
 from streaming.runtime.lambda_host import ACCOUNT, REGION, InvocationError, LambdaHost
 
 _log = logging.getLogger(__name__)

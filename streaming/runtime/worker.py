@@ -26,12 +26,12 @@ from prometheus_client import start_http_server
 
 from streaming.domain.layout import failed_prefix
 from streaming.domain.tables import ENRICHED_LANDING, HIGH_INTENT_VIEWS, RAW_EVENTS
+from streaming.edges.backoff import pause_seconds, until_done
 from streaming.edges.event_stream import DELIVERY, EVENTS, HIGH_INTENT, SHARD_END, LeaseLost, StreamUnavailable
 from streaming.edges.lake import LocalLake
 from streaming.edges.redis_stream import verify_stream_server
 from streaming.edges.shard_leases import LeasedStream, ShardLease
 from streaming.edges.streams import open_event_stream
-from streaming.runtime.backoff import pause_seconds, until_done
 from streaming.runtime.delivery_stream import DeliveryOptions, DeliveryStream
 from streaming.runtime.event_source_mapping import EventSourceMapping, MappingOptions
 from streaming.runtime.lambda_host import Handler, LambdaHost

@@ -2,17 +2,17 @@
 
 import io
 import os
-import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from streaming.edges.backoff import full_jitter
+
 _PIECE_BYTES = 1 << 20
 # A file beyond it is sent in parts of this size, so none is sent again for a fault in another.
 _PART_BYTES = 32 << 20
 _MOST_FAULTS_IN_A_ROW = 8
-_LONGEST_PAUSE = 5.0
 _MOST_DELETED_AT_ONCE = 1000
 
 
@@ -137,7 +137,7 @@ class Bucket:
                 return
             if faults == _MOST_FAULTS_IN_A_ROW:
                 raise OSError(f"s3://{self.name}/{key} was cut off {faults} times at byte {file.tell()}")
-            time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**faults)))  # noqa: S311
+            time.sleep(full_jitter(faults))
 
     def _get(self, key: str, etag: str | None, first: int) -> Mapping[str, Any]:
         wanted = {"IfMatch": etag} if etag else {}

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from streaming.edges.backoff import pause_seconds
 from streaming.edges.event_stream import MAX_PUT_RECORDS, SERVICE_UNAVAILABLE, EventStream
-from streaming.runtime.backoff import pause_seconds
 from streaming.runtime.collector.metrics import Metrics
 from streaming.runtime.collector.problems import retry_later
 

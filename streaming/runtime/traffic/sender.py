@@ -9,8 +9,8 @@ from typing import NamedTuple
 import httpx
 import orjson
 
+from streaming.edges.backoff import pause_seconds
 from streaming.edges.event_stream import MAX_PUT_RECORDS, EventStream
-from streaming.runtime.backoff import pause_seconds
 from streaming.runtime.traffic.mixture import Outgoing, mixture
 from streaming.runtime.traffic.options import SendOptions, SendResult
 

@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
-from streaming.edges import aws as aws_clients
+from streaming.edges import backoff
 from streaming.edges.aws import client
 from tests.aws_proxy import AwsProxy, Faults, break_off
 
@@ -12,7 +12,7 @@ from tests.aws_proxy import AwsProxy, Faults, break_off
 def test_an_answer_that_breaks_off_is_asked_for_again(
     aws: str, monkeypatch: pytest.MonkeyPatch, times: int, whole: bool
 ) -> None:
-    monkeypatch.setattr(aws_clients, "_LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(backoff, "_MAX_PAUSE_SECONDS", 0.02)
     client("glue").create_database(DatabaseInput={"Name": "lake"})
     with AwsProxy(aws, Faults(break_off, times, lambda _: True)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)

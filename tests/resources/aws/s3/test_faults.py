@@ -23,7 +23,7 @@ from resources.lake import local_paths, written_partition
 from resources.warehouse import DuckDBWarehouse, Source
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import FLATTENED_EVENTS, LATEST_SEARCH_BY_USER, RAW_EVENTS, Table
-from streaming.edges import aws as aws_clients
+from streaming.edges import backoff
 from streaming.edges.aws import client
 from streaming.settings import ROOT
 from tests.aws_proxy import Answer, AwsProxy, Fault, Faults, Forward, Request, break_off, cut, lose_answer, refuse
@@ -46,8 +46,7 @@ def proxy(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
 def lake(proxy: AwsProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Lake:
     """A lake whose clients do not pause long, and that sends files in parts from 5 MiB on."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.02)
-    for module in (s3_bucket, aws_clients):
-        monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(backoff, "_MAX_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(s3_bucket, "_PART_BYTES", 5 * MEGA)
     return make_s3_lake(tmp_path / "lake", (FLATTENED_EVENTS, LATEST_SEARCH_BY_USER))
 

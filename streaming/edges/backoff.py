@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
+# What waits for a disk, the stream or one of AWS's services.
 _FIRST_PAUSE_SECONDS = 0.1
 _MAX_PAUSE_SECONDS = 5.0
 
@@ -20,6 +21,12 @@ def pause_seconds(retry: int, first: float, most: float) -> float:
     """The pause before a retry, counted from 0: doubled each time up to a limit, and cut by up to half at random, so
     that those who failed together do not come back together."""
     return min(first * 2.0 ** min(retry, 32), most) * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+
+
+def full_jitter(attempt: int) -> float:
+    """The pause after an attempt that one of AWS's services refused, counted from 1: anything up to a limit that
+    doubles each time, as AWS's own clients have it."""
+    return random.uniform(0, min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**attempt))  # noqa: S311 - as above
 
 
 def until_done(action: Callable[[], T], stop: Event) -> T:
