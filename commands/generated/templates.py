@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from clickstream_assets.catalog import CATALOGUED
 from clickstream_assets.dashboard.quicksight import data_set, definition, shown_tables
+from resources.aws.athena import in_stack
 from resources.aws.cloudwatch import alert_metric
 from resources.aws.glue.tables import table_input
 from streaming.domain.stack import METRICS
@@ -25,14 +26,6 @@ INFRA = ROOT / "infra"
 _ROOT_OF_LAKE = "s3://${LakeBucket}"
 _SOURCE = {"Fn::GetAtt": ["Source", "Arn"]}
 _ACCOUNT = {"Ref": "AWS::AccountId"}
-
-# The article's names in the federated report, and a stack's own.
-_OWN_NAMES = {
-    '"data-sandbox-redis"': '"${StackName}-redis"',
-    '."redis".': '."${Database}_redis".',
-    '"data-sandbox"': '"${Database}"',
-    '"mysql"': '"${StackName}-mysql"',
-}
 
 # What QuickSight calls the owner of each.
 _OWNS_SOURCE = (
@@ -122,9 +115,8 @@ def named_queries() -> dict[str, Any]:
     """
     queries: dict[str, Any] = {table.name: _athena(table.example) for table in CATALOGUED if table not in LANDING}
     report = (ROOT / "sql" / "athena" / "latest_search_by_user.sql").read_text()
-    for name, own in _OWN_NAMES.items():
-        report = report.replace(name, own)
-    queries["latest_search_by_user_from_its_sources"] = {"Fn::Sub": report}
+    own = in_stack(sqlglot.parse_one(report, read="athena"), lambda role: f"${{StackName}}-{role}", "${Database}")
+    queries["latest_search_by_user_from_its_sources"] = {"Fn::Sub": own}
     resources = {
         _logical_id(name): {
             "Type": "AWS::Athena::NamedQuery",

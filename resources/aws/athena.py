@@ -4,16 +4,16 @@ Athena unloads the answer, a row for each user, as Parquet files in no order. Du
 table has in both deployments, with declared types, in the statement's order.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import dagster as dg
 import sqlglot
 from botocore.exceptions import ClientError
 from sqlglot import exp
 
+from resources.aws.s3.bucket import located
 from resources.aws.statements import StatementError, StatementTimeoutError, check_size, follow, request_token, run_of
 from resources.federation import CUSTOMERS, USERS, Unavailable
 from resources.lake import Staged
@@ -128,25 +128,22 @@ class AthenaFederation:
     def _why_down(self, query: exp.Expr, catalog: str) -> str | None:
         (table,) = (each for each in query.find_all(exp.Table) if each.catalog == catalog)
         try:
-            self._athena.run(in_stack(exp.select("*").from_(table.copy()).limit(1), self._stack))
+            row = exp.select("*").from_(table.copy()).limit(1)
+            self._athena.run(in_stack(row, self._stack.part, self._stack.database))
         except StatementError as error:
             return error.reason
         return None
 
     def _download(self, prefix: str, folder: Path) -> list[Path]:
-        files = {key: folder / key.rpartition("/")[2] for key in self._keys(prefix)}
+        bucket, attempt = located(prefix, self._s3)
+        files = {each.key: folder / each.key.rpartition("/")[2] for each in bucket.objects(attempt)}
         for key, file in files.items():
-            self._s3.download_file(urlsplit(prefix).netloc, key, str(file))
+            bucket.download(key, None, file)
         return list(files.values())
 
     def _remove(self, prefix: str) -> None:
-        for key in self._keys(prefix):
-            self._s3.delete_object(Bucket=urlsplit(prefix).netloc, Key=key)
-
-    def _keys(self, prefix: str) -> Iterable[str]:
-        place = urlsplit(prefix)
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=place.netloc, Prefix=place.path.lstrip("/"))
-        return [each["Key"] for page in pages for each in page.get("Contents", [])]
+        bucket, attempt = located(prefix, self._s3)
+        bucket.clear(attempt)
 
 
 def athena_federation(stack: Stack, statement_timeout_seconds: float) -> dg.ResourceDefinition:
@@ -160,17 +157,22 @@ def athena_federation(stack: Stack, statement_timeout_seconds: float) -> dg.Reso
     return federation
 
 
-def in_stack(query: exp.Expr, stack: Stack) -> str:
-    """A statement with the article's names of databases and catalogs replaced by those of a stack."""
+def in_stack(query: exp.Expr, part: Callable[[str], str], database: str) -> str:
+    """A statement with the article's names of databases and catalogs replaced by those of a stack.
+
+    Args:
+        part: as `Stack.part`.
+        database: as `Stack.database`.
+    """
     own = {
-        ("", "data-sandbox"): ("", stack.database),
-        ("data-sandbox-redis", "redis"): (stack.part("redis"), f"{stack.database}_redis"),
-        ("mysql", "datasandbox"): (stack.part("mysql"), "datasandbox"),
+        ("", "data-sandbox"): ("", database),
+        ("data-sandbox-redis", "redis"): (part("redis"), f"{database}_redis"),
+        ("mysql", "datasandbox"): (part("mysql"), "datasandbox"),
     }
     query = query.copy()
     for table in query.find_all(exp.Table):
-        for part, name in zip(("catalog", "db"), own.get((table.catalog, table.db), ()), strict=False):
-            table.set(part, exp.to_identifier(name, quoted=True) if name else None)
+        for qualifier, name in zip(("catalog", "db"), own.get((table.catalog, table.db), ()), strict=False):
+            table.set(qualifier, exp.to_identifier(name, quoted=True) if name else None)
     return query.sql("athena", comments=False, pretty=True)
 
 
@@ -187,9 +189,8 @@ def without(query: exp.Expr, roles: Iterable[str]) -> exp.Expr:
 
 def unload(query: exp.Expr, stack: Stack, prefix: str) -> str:
     """The statement that writes an answer to a prefix that holds nothing yet."""
-    return (
-        f"UNLOAD (\n{in_stack(query, stack)}\n)\nTO {quoted(prefix)}\nWITH (format = 'PARQUET', compression = 'ZSTD')"
-    )
+    select = in_stack(query, stack.part, stack.database)
+    return f"UNLOAD (\n{select}\n)\nTO {quoted(prefix)}\nWITH (format = 'PARQUET', compression = 'ZSTD')"
 
 
 def _in_order(query: exp.Expr, table: Table) -> str:

@@ -11,19 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import dagster as dg
 
 from resources.aws import redshift_sql
+from resources.aws.s3.bucket import located
 from resources.aws.statements import StatementError, check_size, follow, request_token, run_of
 from resources.lake import Staged
 from resources.warehouse import DuckDBWarehouse, Source, Sources
+from streaming.domain.stack import REDSHIFT_DATABASE
 from streaming.domain.tables import FLATTENED_EVENTS, Table
 from streaming.edges.aws import client
 
 ENGINE = "Redshift"
-DATABASE = "clickstream"
 _ENDED = ("FINISHED", "FAILED", "ABORTED")
 # More statements than a workgroup takes at once: the next one is submitted when another has ended.
 _BUSY = ("ActiveStatementsExceededException", "ActiveSessionsExceededException")
@@ -80,7 +80,7 @@ class RedshiftData:
             try:
                 submitted = self._api.execute_statement(
                     WorkgroupName=self._workgroup,
-                    Database=DATABASE,
+                    Database=REDSHIFT_DATABASE,
                     Sql=statement,
                     ClientToken=request_token(self._run, statement),
                 )
@@ -150,14 +150,16 @@ class RedshiftWarehouse(DuckDBWarehouse):
 
     def _rows_unloaded(self, prefix: str, table: Table) -> int:
         """Count the rows by UNLOAD's manifest, which then goes: readers take every object of the prefix for rows."""
-        place = urlsplit(prefix)
-        bucket, folder = place.netloc, place.path.lstrip("/")
-        manifest = json.load(self._s3.get_object(Bucket=bucket, Key=f"{folder}manifest")["Body"])
-        files = [entry["meta"] for entry in manifest.get("entries", []) if entry["meta"]["content_length"]]
+        bucket, folder = located(prefix, self._s3)
+        manifest = bucket.read(f"{folder}manifest")
+        if manifest is None:
+            raise FileNotFoundError(f"Redshift left no manifest below {prefix}")
+        entries = json.loads(manifest).get("entries", [])
+        files = [entry["meta"] for entry in entries if entry["meta"]["content_length"]]
         if not files:  # an answer without rows may be an empty object, or none
             header = "|".join(table.column_names) + "\n"
-            self._s3.put_object(Bucket=bucket, Key=f"{folder}000", Body=header.encode())
-        self._s3.delete_object(Bucket=bucket, Key=f"{folder}manifest")
+            bucket.put(f"{folder}000", header.encode(), {})
+        bucket.delete([f"{folder}manifest"])
         return sum(int(file["record_count"]) - 1 for file in files)  # each counts its header
 
 

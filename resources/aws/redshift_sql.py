@@ -14,10 +14,9 @@ from sqlglot import ErrorLevel, TokenType, exp
 from sqlglot.dialects.redshift import Redshift
 
 from resources.warehouse import Source, Sources, quoted, sql_file
+from streaming.domain.stack import REDSHIFT_SCHEMA
 from streaming.domain.tables import FLATTENED_EVENTS, Table
 
-# The schema of Redshift that shows the lake's database in the Glue Data Catalog.
-SCHEMA = "lake"
 MOST_BYTES = 100_000
 HOUR = timedelta(hours=1)
 
@@ -126,7 +125,7 @@ def _literal(value: object) -> str:
 def _read_partitions(found: exp.Table, source: Source) -> None:
     """Have a table of a statement be the lake's, of the partitions of its source and no others."""
     alias = found.alias_or_name
-    found.set("db", exp.to_identifier(SCHEMA))
+    found.set("db", exp.to_identifier(REDSHIFT_SCHEMA))
     if source.table is not None and source.table.partition is None:
         return
     condition = exp.and_(*_conditions(source, alias))

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 # The namespace in CloudWatch of what the platform measures itself.
 METRICS = "Clickstream"
+# The database of Redshift Serverless, and the schema in it that shows the lake's database in the Glue Data Catalog.
+REDSHIFT_DATABASE = "clickstream"
+REDSHIFT_SCHEMA = "lake"
 
 
 class Stack(NamedTuple):

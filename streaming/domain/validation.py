@@ -53,11 +53,6 @@ class EventContract:
         self._keys = frozenset(properties)
         self._detail_keys = frozenset(properties["additional_data"]["properties"])
 
-    def faults(self, event: bytes, arrival: datetime, start: datetime) -> list[Fault]:
-        """Every fault of the event; empty when it keeps the contract."""
-        result = self.check(event, arrival, start)
-        return result if isinstance(result, list) else []
-
     def check(self, event: bytes, arrival: datetime, start: datetime) -> Event | list[Fault]:
         """The normalised event, or every fault it has.
 

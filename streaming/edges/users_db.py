@@ -57,7 +57,7 @@ class UsersDb:
         Pages are cut by (updated_at, customer_id), so equal times are never skipped. Rows of the quarter of an hour
         before the watermark come again, for a transaction may have committed late: apply them idempotently.
         """
-        statement = _statement("changed_since")
+        statement = sql_statement("changed_since")
         after = max(watermark - _LONGEST_TRANSACTION, _BEGINNING) if watermark else _BEGINNING
         customer_id = 0
         with self._connect() as connection, connection.cursor() as cursor:
@@ -74,7 +74,7 @@ class UsersDb:
 
     def all_customers(self, page_size: int = 5_000) -> Iterator[Customer]:
         """Every customer by customer_id as they were at one moment, read a page at a time."""
-        statement, customer_id = _statement("all_customers"), 0
+        statement, customer_id = sql_statement("all_customers"), 0
         with self._connect() as connection, connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             while True:
@@ -88,7 +88,7 @@ class UsersDb:
     def newest_customers(self, limit: int) -> list[Customer]:
         """The `limit` customers that changed last, newest first."""
         with self._connect() as connection, connection.cursor() as cursor:
-            cursor.execute(_statement("newest_customers"), {"limit": limit})
+            cursor.execute(sql_statement("newest_customers"), {"limit": limit})
             return [_customer(row) for row in cursor.fetchall()]
 
     def names(self, user_ids: Collection[str]) -> dict[str, str]:
@@ -97,7 +97,7 @@ class UsersDb:
         if not numbers:
             return {}
         with self._connect() as connection, connection.cursor() as cursor:
-            cursor.execute(_statement("names"), {"customer_ids": numbers})
+            cursor.execute(sql_statement("names"), {"customer_ids": numbers})
             return {str(customer_id): name for customer_id, name in cursor.fetchall()}
 
     def add_customer(
@@ -106,7 +106,7 @@ class UsersDb:
         """Insert one customer and return the customer_id; an id that is taken raises `pymysql.IntegrityError`."""
         with self._connect() as connection, connection.cursor() as cursor:
             cursor.execute(
-                _statement("add_customer"),
+                sql_statement("add_customer"),
                 {"customer_id": customer_id, "pixel_id": pixel_id, "name": name, "price_per_click": price_per_click},
             )
             connection.commit()
@@ -146,11 +146,12 @@ def migrate(mysql_url: str) -> None:
         cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET utf8mb4")
         connection.select_db(database)
         for name in ("schema", "seed"):
-            cursor.execute(_statement(name))
+            cursor.execute(sql_statement(name))
         connection.commit()
 
 
-def _statement(name: str) -> str:
+def sql_statement(name: str) -> str:
+    """A file of `sql/mysql`."""
     return (ROOT / "sql" / "mysql" / f"{name}.sql").read_text()
 
 

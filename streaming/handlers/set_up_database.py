@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from streaming.edges.custom_resource import answering
 from streaming.edges.secrets import resolve
-from streaming.edges.users_db import connect
-from streaming.settings import ROOT, SECRET_SCHEME, load_settings
+from streaming.edges.users_db import connect, sql_statement
+from streaming.settings import SECRET_SCHEME, load_settings
 
 __all__ = ["lambda_handler", "set_up"]
 
@@ -42,19 +42,15 @@ def set_up(mysql_url: str, reader_url: str, sign_up_function: str, *, demo: bool
         demo: whether an empty table gets the demo customers.
     """
     with closing(connect(mysql_url)) as connection, connection.cursor() as cursor:
-        cursor.execute(_statement("schema"))
+        cursor.execute(sql_statement("schema"))
         if demo:
-            cursor.execute(_statement("seed"))
+            cursor.execute(sql_statement("seed"))
             connection.commit()  # before there is a trigger: demo customers sign up for nothing
         reader = urlsplit(reader_url)
         login = {"user": unquote(reader.username or ""), "password": unquote(reader.password or "")}
         for statement in _READER:
             cursor.execute(statement, login)
         cursor.execute("GRANT AWS_LAMBDA_ACCESS TO CURRENT_USER()")
-        cursor.execute(_statement("sign_up_role"))
+        cursor.execute(sql_statement("sign_up_role"))
         cursor.execute("DROP TRIGGER IF EXISTS customer_signs_up")
-        cursor.execute(_statement("sign_up_trigger"), {"function": sign_up_function})
-
-
-def _statement(name: str) -> str:
-    return (ROOT / "sql" / "mysql" / f"{name}.sql").read_text()
+        cursor.execute(sql_statement("sign_up_trigger"), {"function": sign_up_function})

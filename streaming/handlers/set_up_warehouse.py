@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from streaming.domain.stack import REDSHIFT_DATABASE, REDSHIFT_SCHEMA
 from streaming.edges.aws import client
 from streaming.edges.custom_resource import answering
 from streaming.settings import ROOT
@@ -16,8 +17,7 @@ from streaming.settings import ROOT
 __all__ = ["lambda_handler"]
 
 _COMPUTE = "serverless-compute"
-_DATABASE = "clickstream"
-_GRANT = "GRANT USAGE ON SCHEMA lake TO PUBLIC"
+_GRANT = f"GRANT USAGE ON SCHEMA {REDSHIFT_SCHEMA} TO PUBLIC"
 _SHOWN_BY = ("Database", "Workgroup", "WorkgroupArn", "AdminSecret")
 _POLL_SECONDS = 2.0
 
@@ -65,7 +65,9 @@ def _limits(redshift: Any, workgroup_arn: str) -> list[str]:
 def _run_as_administrator(statement: str, workgroup: str, secret_arn: str) -> None:
     """Run a statement to its end; Lambda's time is its limit."""
     data = client("redshift-data")
-    submitted = data.execute_statement(WorkgroupName=workgroup, Database=_DATABASE, SecretArn=secret_arn, Sql=statement)
+    submitted = data.execute_statement(
+        WorkgroupName=workgroup, Database=REDSHIFT_DATABASE, SecretArn=secret_arn, Sql=statement
+    )
     while (told := data.describe_statement(Id=submitted["Id"]))["Status"] not in ("FINISHED", "FAILED", "ABORTED"):
         time.sleep(_POLL_SECONDS)
     if told["Status"] != "FINISHED":

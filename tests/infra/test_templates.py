@@ -179,7 +179,7 @@ def test_every_spark_job_is_a_job_of_glue() -> None:
 def test_every_literal_name_stands_in_the_templates() -> None:
     folders = ("streaming", "resources", "commands", "clickstream_assets")
     code = [path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")]
-    literal = {name for text in code for name in re.findall(r'\.part\(\s*"([^"]+)"', text)}
+    literal = {name for text in code for name in re.findall(r'\bpart\(\s*"([^"]+)"', text)}
     assert literal
     assert parts(literal) <= {name for type_ in NAMES for name in named(type_)}
 

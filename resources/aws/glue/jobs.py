@@ -11,6 +11,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from dagster_aws.pipes import PipesS3ContextInjector, PipesS3MessageReader
 
+from resources.aws.s3.bucket import Bucket
 from resources.spark import JobReport, reported
 from streaming.domain.stack import Stack
 from streaming.edges.aws import client
@@ -93,10 +94,7 @@ class GlueSpark:
         try:
             yield folder
         finally:
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{folder}/"):
-                found = [{"Key": each["Key"]} for each in page.get("Contents", ())]
-                if found:
-                    self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": found, "Quiet": True})
+            Bucket(self._bucket, self._s3).clear(f"{folder}/")
 
 
 class GlueSparkResource(dg.ConfigurableResource[GlueSpark]):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from streaming.edges.backoff import full_jitter
 
@@ -95,6 +96,10 @@ class Bucket:
             for error in answer.get("Errors", ()):
                 raise OSError(f"{error['Key']} was not removed: {error['Code']} {error.get('Message', '')}")
 
+    def clear(self, prefix: str) -> None:
+        """Remove the objects below a prefix."""
+        self.delete([each.key for each in self.objects(prefix)])
+
     def abort_uploads(self, before: float) -> list[str]:
         """End uploads in parts that began before a moment and were never completed; returns their keys."""
         aborted = []
@@ -148,6 +153,12 @@ class Bucket:
         except self._s3.exceptions.NoSuchKey:
             raise FileNotFoundError(f"there is no s3://{self.name}/{key}") from None
         return answer
+
+
+def located(address: str, s3: Any) -> tuple[Bucket, str]:
+    """The bucket of an address `s3://bucket/a/prefix/`, and the prefix or key in it."""
+    place = urlsplit(address)
+    return Bucket(place.netloc, s3), place.path.lstrip("/")
 
 
 def _empty(file: IO[bytes]) -> None:

@@ -25,6 +25,7 @@ from resources.warehouse import DuckDBWarehouse, Source, Sources, sql_file
 from streaming.domain.layout import hour_of
 from streaming.domain.tables import CUSTOMER_PRICES, FLATTENED_EVENTS, Column, Table
 from streaming.edges.parquet import arrow_schema
+from tests.aws_proxy import AwsProxy, Faults, break_off
 from tests.aws_standins.published import BUCKET, create_bucket, publish
 from tests.aws_standins.redshift import RedshiftData as Service
 from tests.clickstream_assets.aggregates import DETAILS
@@ -167,6 +168,21 @@ def test_an_answer_in_parts_is_whole_and_each_part_has_a_header(
     assert list(parts) == [f"{number:03}" for number in range(len(parts))]
     assert len(parts) > 2
     assert sum(len(rows(part, table)) for part in parts.values()) == found
+
+
+def test_a_manifest_that_is_cut_off_is_read_to_its_end(
+    hours: Hours, aws: str, redshift_data: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_bucket()
+    publish(FLATTENED_EVENTS, hours)
+    prefix, nothing = f"s3://{BUCKET}/aggregated/attempt/", {FLATTENED_EVENTS.name: Source(FLATTENED_EVENTS, [])}
+    statement, table = sql_file(EVENTS_BY_COUNTRY.statement), EVENTS_BY_COUNTRY.table
+    with AwsProxy(aws, Faults(break_off, 1, lambda asked: asked.method == "GET" and "manifest" in asked.path)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.address)
+        redshift = RedshiftWarehouse(RedshiftData("clickstream", "run", 30), 200_000_000, tmp_path / ".duckdb")
+        assert redshift.unload(statement, bounds(DAY), nothing, Staged(tmp_path / "x", prefix), table) == 0
+        assert [asked.method for asked in proxy.requests if "manifest" in asked.path] == ["GET", "GET"]
+        assert objects(prefix) == {"000": "country|event_name|events\n"}
 
 
 @pytest.mark.parametrize("of_nothing", ["empty", "header", "no object"])

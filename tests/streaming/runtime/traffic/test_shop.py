@@ -68,7 +68,7 @@ def assert_judged_as_meant(outgoing: Outgoing) -> None:
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=range(len(SPOILERS)))
 def test_each_way_to_spoil_an_event_fails_with_its_type(spoiler: Spoiler) -> None:
     for step in Shop(2).history(50, END - DAY, END):
-        faults = load_contract().faults(spoiler.spoil(event_json(step, step.at)), UNTIL, START)
+        faults = load_contract().check(spoiler.spoil(event_json(step, step.at)), UNTIL, START)
         assert {fault.type for fault in faults} == {spoiler.type}
 
 
