@@ -51,7 +51,7 @@ def collect_failures(hour: datetime, lake: Lake, file: Path) -> list[Path]:
     judge = event_judge()
     rows = (_row(stage, _decode(line), judge) for stage, files in by_stage.items() for line in _lines(files))
     with pq.ParquetWriter(file, _SCHEMA) as writer:
-        for some in batches(rows, lambda row: len(row["raw_data"])):
+        for some in by_bytes(rows, lambda row: len(row["raw_data"])):
             writer.write_table(pa.Table.from_pylist(some, _SCHEMA))
     return [file]
 
@@ -82,7 +82,7 @@ def _lines(files: Iterable[File]) -> Iterator[bytes]:
             yield from lines
 
 
-def batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+def by_bytes(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
     """Cut what takes `size` bytes each into batches of about BATCH_BYTES."""
     batch: list[Item] = []
     total = 0

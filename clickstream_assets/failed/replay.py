@@ -21,7 +21,7 @@ import pybase64
 
 from clickstream_assets.enriched.heal import landing_name
 from clickstream_assets.failed.collect import is_collected, write_failed_events
-from clickstream_assets.failed.errors import batches
+from clickstream_assets.failed.errors import by_bytes
 from clickstream_assets.ledger.balance import is_unsealed
 from resources.lake import File, Lake
 from resources.warehouse import Source, Warehouse, sql_file
@@ -181,7 +181,7 @@ def _failed_events(hour: datetime, lake: Lake, warehouse: Warehouse, scratch: Pa
 def _batches(file: Path, functions: Mapping[str, Function]) -> Iterator[tuple[str, list[_Failed]]]:
     """The failures of an hour, those of a stage together, in batches of about a megabyte."""
     for stage, failures in groupby(_read(file), lambda each: each.stage):
-        for batch in batches(failures, lambda each: len(each.record.data)):
+        for batch in by_bytes(failures, lambda each: len(each.record.data)):
             size = _CONSUMER_BATCH if stage in functions else len(batch)
             for start in range(0, len(batch), size):
                 yield stage, batch[start : start + size]

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streaming.domain.aggregated_records import deaggregate
+from streaming.domain.batches import batches
 from streaming.edges.aws import client
 from streaming.edges.backoff import pause_seconds
 from streaming.edges.event_stream import (
@@ -103,7 +104,7 @@ class KinesisEventStream:
         results = [PutResult(None, None)] * len(records)
         pending, tried, deadline = list(range(len(records))), 0, time.monotonic() + PUT_SECONDS
         while pending:
-            for indexes in _requests(records, pending):
+            for indexes in batches(pending, lambda index: _put_bytes(records[index]), MAX_PUT_BYTES):
                 put = self._put([records[index] for index in indexes])
                 for index, result in zip(indexes, put, strict=True):
                     results[index] = result
@@ -257,20 +258,9 @@ class KinesisEventStream:
         return float(answer["MillisBehindLatest"]) / 1000
 
 
-def _requests(records: Sequence[tuple[str, bytes]], indexes: Sequence[int]) -> Iterator[list[int]]:
-    """Indexes of records, in their order, by requests that the service takes."""
-    request: list[int] = []
-    size = 0
-    for index in indexes:
-        key, data = records[index]
-        record_size = len(key.encode()) + len(data)
-        if request and size + record_size > MAX_PUT_BYTES:
-            yield request
-            request, size = [], 0
-        request.append(index)
-        size += record_size
-    if request:
-        yield request
+def _put_bytes(record: tuple[str, bytes]) -> int:
+    key, data = record
+    return len(key.encode()) + len(data)
 
 
 def _user_records(record: dict[str, Any]) -> Iterator[StreamRecord]:

@@ -6,7 +6,7 @@ partial failures (`ReportBatchItemFailures`): the lowest failed sequence number 
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pybase64
 from prometheus_client import Counter
 
+from streaming.domain.batches import batches
 from streaming.domain.envelope import open_record
 from streaming.domain.layout import failed_prefix, hour_of, hour_prefix
 from streaming.edges.backoff import pause_seconds, until_done
@@ -94,7 +95,7 @@ class EventSourceMapping:
             How many of them, from the first, are done; all, unless `stop` was set.
         """
         done = 0
-        for batch in self._batches(records):
+        for batch in batches(records, _request_bytes, _MAX_REQUEST_BYTES, self._options.batch_size):
             done += self._process_batch(shard, batch, stop)
             if stop.is_set():
                 break
@@ -110,20 +111,6 @@ class EventSourceMapping:
             more = stream.get_records(shard, page.records[-1].sequence_number, _READ_RECORDS, left)
             page = ShardBatch(page.records + more.records, more.caught_up_to, page.lost + more.lost)
         return page
-
-    def _batches(self, records: Sequence[StreamRecord]) -> Iterator[list[StreamRecord]]:
-        """Cut at the batch size, and below the bytes that Lambda takes."""
-        batch: list[StreamRecord] = []
-        size = 0
-        for record in records:
-            record_size = _request_bytes(record)
-            if batch and (len(batch) == self._options.batch_size or size + record_size > _MAX_REQUEST_BYTES):
-                yield batch
-                batch, size = [], 0
-            batch.append(record)
-            size += record_size
-        if batch:
-            yield batch
 
     def _process_batch(self, shard: str, batch: list[StreamRecord], stop: Event) -> int:
         """Work through a batch from left to right; how many of its records, from the first, are done."""

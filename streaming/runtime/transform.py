@@ -2,13 +2,14 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import pybase64
 
+from streaming.domain.batches import batches
 from streaming.edges.backoff import pause_seconds
 from streaming.edges.error_output import Failure
 from streaming.edges.event_stream import StreamRecord
@@ -42,23 +43,9 @@ class Transform:
     def outcomes(self, shard: str, records: Sequence[StreamRecord], stop: Event) -> list[Outcome]:
         """What became of each record, in order. An invocation that fails is tried again; `stop` ends the pauses."""
         found: list[Outcome] = []
-        for batch in self._requests(shard, records):
+        for batch in batches((_entry(shard, record) for record in records), _entry_bytes, self._request_bytes):
             found += self._invoke(batch, stop)
         return found
-
-    def _requests(self, shard: str, records: Sequence[StreamRecord]) -> Iterator[list[dict[str, Any]]]:
-        batch: list[dict[str, Any]] = []
-        size = 0
-        for record in records:
-            entry = _entry(shard, record)
-            entry_size = len(entry["data"]) + _ENTRY_BYTES + 6 * len(record.partition_key)  # escaped, at worst
-            if batch and size + entry_size > self._request_bytes:
-                yield batch
-                batch, size = [], 0
-            batch.append(entry)
-            size += entry_size
-        if batch:
-            yield batch
 
     def _invoke(self, batch: list[dict[str, Any]], stop: Event) -> list[Outcome]:
         event = {
@@ -97,6 +84,11 @@ def _entry(shard: str, record: StreamRecord) -> dict[str, Any]:
             "approximateArrivalTimestamp": arrival,
         },
     }
+
+
+def _entry_bytes(entry: dict[str, Any]) -> int:
+    key = entry["kinesisRecordMetadata"]["partitionKey"]
+    return len(entry["data"]) + _ENTRY_BYTES + 6 * len(key)  # escaped, at worst
 
 
 def _outcomes(batch: list[dict[str, Any]], answer: Any, attempt: int) -> list[Outcome]:
