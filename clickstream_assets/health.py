@@ -11,11 +11,12 @@ from typing import Protocol
 import dagster as dg
 
 from clickstream_assets import pending
-from clickstream_assets.enriched.seal import ARRIVALS, HOUR
+from clickstream_assets.enriched.seal import ARRIVALS
 from resources.aws.cloudwatch import publish_alerts
 from resources.aws.firehose import WINDOW, FirehoseDelivery, FirehoseProgress
 from resources.aws.s3.lake import S3Lake
 from resources.lake import Lake
+from streaming.domain.layout import HOUR
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS
 from streaming.runtime.health.alerts import CONDITIONS
 from streaming.runtime.health.ledger import SETTLED_WITHIN, LedgerFile, LedgerHealth, at_a_glance, read_ledger

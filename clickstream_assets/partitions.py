@@ -8,6 +8,8 @@ from typing import NamedTuple, TypeVar
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from streaming.domain.layout import HOUR
+
 _HOUR_KEY = "%Y-%m-%d-%H:%M"
 Moment = TypeVar("Moment", date, datetime)
 
@@ -49,7 +51,7 @@ def day_of_key(key: str) -> date:
 
 def hour_ranges(hours: Iterable[datetime], most: int | None = None) -> list[tuple[str, str]]:
     """First and last key of every run of hours without a gap; the smallest gaps are closed where there are too many."""
-    return [(hour_key(first), hour_key(last)) for first, last in _ranges(sorted(hours), timedelta(hours=1), most)]
+    return [(hour_key(first), hour_key(last)) for first, last in _ranges(sorted(hours), HOUR, most)]
 
 
 def day_ranges(days: Iterable[date], most: int | None = None) -> list[tuple[str, str]]:

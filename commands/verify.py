@@ -90,7 +90,7 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
             connection.execute("SET enable_progress_bar = false")
             verdicts = list(check_promises(connection, behind, with_open, acknowledged))
     if any(behind):
-        arrivals, hours, days = map(len, behind)
+        arrivals, hours, days = len(behind.arrival_hours), len(behind.event_hours), len(behind.days)
         click.echo(
             f"not judged: {arrivals} hours of arrival, open or with files that came since they were sealed; "
             f"{hours} hours and {days} days of event time that ./run materialize is to do", err=True,

@@ -19,10 +19,9 @@ from streaming.domain.envelope import Envelope, open_record, raw_line, stamp
 from streaming.domain.events import Event
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING
-from streaming.domain.timestamps import format_timestamp
+from streaming.domain.timestamps import format_timestamp, milliseconds
 from streaming.edges.ingestion_api import load_contract
 from streaming.edges.parquet import arrow_schema, convert, parquet_bytes
-from streaming.jobs.enrichment import milliseconds
 
 RIVERSIDE = Place("US", "California", "Riverside", 33.95, -117.4)
 

@@ -15,10 +15,11 @@ from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.failures import CONSUMER_STAGES
 from streaming.domain.layout import failed_prefix, hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, FAILED_EVENTS, RAW_EVENTS
+from streaming.domain.timestamps import milliseconds
 from streaming.edges.lake import gzip_bytes
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import parquet_bytes
-from streaming.jobs.enrichment import RefusedRecord, enrich_records, milliseconds
+from streaming.jobs.enrichment import RefusedRecord, enrich_records
 from streaming.jobs.raw import RAW_IDENTITIES, raw_records
 
 FEW = 5

@@ -13,6 +13,7 @@ from resources.delivery import DeliveryProgress
 from resources.lake import File, Lake
 from resources.look_ups import EnrichmentSources, SnapshotLookUps
 from resources.warehouse import Source, Warehouse, sql_file
+from streaming.domain.layout import HOUR
 from streaming.domain.tables import ENRICHED_EVENTS, ENRICHED_LANDING, RAW_EVENTS
 from streaming.edges.parquet import arrow_schema
 from streaming.jobs.enrichment import enrich_records
@@ -27,7 +28,6 @@ ORDER = ("arrival_timestamp", "record_id")
 # Where delivery lands what was accepted, and what became of it.
 ARRIVALS = (RAW_EVENTS.prefix, ENRICHED_LANDING.prefix)
 
-HOUR = timedelta(hours=1)
 # A record is stamped moments before the stream takes it; an hour waits this long for those on their way.
 GRACE = timedelta(seconds=60)
 

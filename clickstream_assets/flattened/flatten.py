@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clickstream_assets.enriched.seal import HOUR, enriched_files
+from clickstream_assets.enriched.seal import enriched_files
 from clickstream_assets.ledger.balance import read_ledger
 from resources.lake import File, Lake
 from resources.spark import JobReport, lake_file, target
 from resources.warehouse import Source, Warehouse, sql_file
-from streaming.domain.layout import hour_of
+from streaming.domain.layout import HOUR, hour_of
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FLATTENED_EVENTS
 from streaming.domain.validation import MAX_CLOCK_SKEW
 from streaming.jobs.work import FlattenedHour, FlattenWork

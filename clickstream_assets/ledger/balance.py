@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from clickstream_assets.enriched.seal import ARRIVALS, GRACE, HOUR, arrivals_changed_at, enriched_files, is_closed
+from clickstream_assets.enriched.seal import ARRIVALS, GRACE, arrivals_changed_at, enriched_files, is_closed
 from clickstream_assets.failed.collect import failure_prefixes, is_collected, write_failed_events
 from clickstream_assets.ledger.clicks import compare_clicks
 from resources.delivery import DeliveryProgress
 from resources.lake import File, Lake, local_paths, written_partition
 from resources.warehouse import Source, Warehouse, sql_file
 from streaming.domain.failures import CONSUMER_STAGES
-from streaming.domain.layout import hour_of
+from streaming.domain.layout import HOUR, hour_of
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER, FAILED_EVENTS, LEDGER_DEFICITS, RAW_EVENTS, Table
 from streaming.domain.validation import MAX_CLOCK_SKEW
 from streaming.jobs.raw import RAW_IDENTITIES

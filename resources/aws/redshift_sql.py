@@ -6,7 +6,7 @@ numbers alone, which can hold no SQL. Names come from the declared schema, place
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import sqlglot
@@ -14,11 +14,11 @@ from sqlglot import ErrorLevel, TokenType, exp
 from sqlglot.dialects.redshift import Redshift
 
 from resources.warehouse import Source, Sources, quoted, sql_file
+from streaming.domain.layout import HOUR
 from streaming.domain.stack import REDSHIFT_SCHEMA
 from streaming.domain.tables import FLATTENED_EVENTS, Table
 
 MOST_BYTES = 100_000
-HOUR = timedelta(hours=1)
 
 _PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?:[A-Za-z0-9_=.+-]+/)+")
 _DAY = exp.Literal.number(86_400_000_000)

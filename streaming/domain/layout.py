@@ -1,9 +1,11 @@
 """Where things lie in the lake: Hive-style, zero-padded prefixes, as Firehose writes them."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from streaming.domain.tables import Partition, Table
+
+HOUR = timedelta(hours=1)
 
 # The folders of a partition, with every digit as 0.
 PARTITION_FOLDERS: dict[Partition | None, tuple[str, ...]] = {
@@ -15,7 +17,7 @@ PARTITION_FOLDERS: dict[Partition | None, tuple[str, ...]] = {
 # What broke the contract lies below it, in a folder for each stage that found it.
 FAILED_PREFIX = "failed"
 
-_HOUR = re.compile(r"year=(\d{4})/month=(\d{2})/day=(\d{2})/hour=(\d{2})(?:/|$)")
+_HOUR_FOLDERS = re.compile(r"year=(\d{4})/month=(\d{2})/day=(\d{2})/hour=(\d{2})(?:/|$)")
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -45,7 +47,7 @@ def folder_patterns(table: Table) -> list[str]:
 
 def parse_hour(path: str) -> datetime | None:
     """The hour that a path of the lake lies in, or None where it has none."""
-    found = _HOUR.search(path)
+    found = _HOUR_FOLDERS.search(path)
     if not found:
         return None
     year, month, day, hour = map(int, found.groups())

@@ -1,10 +1,11 @@
 """Timestamps as the contract knows them: in by two forms, out by one."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 TIMESTAMP_PATTERN = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})?$"
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _match = re.compile(TIMESTAMP_PATTERN, re.ASCII).fullmatch
 
 # The usual forms with every digit as 0, and what makes UTC of them: a look-up costs a third of the pattern.
@@ -43,3 +44,17 @@ def parse_timestamp(text: str) -> datetime:
 def format_timestamp(moment: datetime) -> str:
     """Write an aware datetime as `2026-11-23T04:05:06.789012Z`: 27 characters that sort as time does."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def as_utc(moment: datetime) -> datetime:
+    """A moment in UTC; one that names no zone is in it.
+
+    Raises:
+        OverflowError: it lies outside the calendar in UTC.
+    """
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since 1970, as AWS's events carry times. Floating point would lose one now and then."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

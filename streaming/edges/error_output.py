@@ -8,6 +8,7 @@ from typing import NamedTuple
 import orjson
 import pybase64
 
+from streaming.domain.timestamps import milliseconds
 from streaming.edges.event_stream import StreamRecord
 
 
@@ -24,7 +25,7 @@ def error_line(record: StreamRecord, failure: Failure, lambda_arn: str) -> bytes
     return orjson.dumps(
         {
             "attemptsMade": failure.attempts,
-            "arrivalTimestamp": int(record.arrival.timestamp() * 1000),
+            "arrivalTimestamp": milliseconds(record.arrival),
             "errorCode": failure.code,
             "errorMessage": failure.message.encode(errors="replace").decode(),  # a surrogate is no JSON
             "rawData": pybase64.b64encode_as_string(record.data),

@@ -9,7 +9,7 @@ The stream itself may be on the same Redis, or be Kinesis.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 from redis import Redis
@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from streaming.domain.timestamps import milliseconds
 from streaming.edges.event_stream import (
     DELIVERY,
     Backlog,
@@ -29,7 +30,6 @@ from streaming.edges.event_stream import (
 from streaming.edges.redis_client import redis_client
 
 _TIMEOUT_SECONDS = 1.5
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 CLOCK = """
 redis.replicate_commands()
@@ -242,11 +242,6 @@ def unavailable_on_redis_error() -> Iterator[None]:
         yield
     except RedisError as error:
         raise StreamUnavailable(f"the event stream's Redis: {error}") from error
-
-
-def milliseconds(moment: datetime) -> int:
-    """Since 1970."""
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def moment(milliseconds: int) -> datetime:

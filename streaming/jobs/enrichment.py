@@ -1,13 +1,13 @@
 """Enrichment of records that are in raw, by the same Lambda that enriches them on the stream."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 import pyarrow as pa
 import pybase64
 
 from streaming.domain.tables import ENRICHED_LANDING
+from streaming.domain.timestamps import milliseconds
 from streaming.edges.look_ups import Finder
 from streaming.edges.parquet import arrow_schema, convert
 from streaming.handlers.enrichment import enrich
@@ -50,11 +50,6 @@ def enrich_records(records: Sequence[RawRecord], look_ups: Finder) -> Enriched:
         for position, reason in rejected
     ]
     return Enriched(rows, failures)
-
-
-def milliseconds(moment: datetime) -> int:
-    """Milliseconds since 1970, as AWS's events carry times."""
-    return int(moment.timestamp() * 1000)
 
 
 def _transform_record(record: RawRecord) -> dict[str, object]:

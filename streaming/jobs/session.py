@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -12,6 +12,7 @@ import dagster_pipes
 import msgspec
 import pyarrow as pa
 
+from streaming.domain.layout import HOUR
 from streaming.domain.tables import Table
 from streaming.edges.aws import client
 from streaming.edges.parquet import arrow_schema, write_row_groups
@@ -29,7 +30,6 @@ _SETTINGS = {
     # Rows that are in memory at once where one writes a partition; some carry much in `extra`.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
 }
-_HOUR = timedelta(hours=1)
 
 Work = TypeVar("Work")
 Hour = TypeVar("Hour")
@@ -125,7 +125,7 @@ def _timed(spark: "SparkSession", hour: Any, write: Callable[["SparkSession", An
 def _arrived(rows: "DataFrame", hour: datetime | None) -> "DataFrame":
     if hour is None:
         return rows
-    first, end = (f"TIMESTAMP_NTZ '{moment:%Y-%m-%d %H:%M:%S}'" for moment in (hour, hour + _HOUR))
+    first, end = (f"TIMESTAMP_NTZ '{moment:%Y-%m-%d %H:%M:%S}'" for moment in (hour, hour + HOUR))
     return rows.where(f"arrival_timestamp >= {first} AND arrival_timestamp < {end}")
 
 

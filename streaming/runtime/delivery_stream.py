@@ -8,7 +8,7 @@ overlap, and those who seal an hour take each record once.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from threading import Event
 
@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from streaming.domain.envelope import open_record, raw_line
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import Table
+from streaming.domain.timestamps import as_utc
 from streaming.edges.backoff import until_done
 from streaming.edges.error_output import Failure, error_line
 from streaming.edges.event_stream import SHARD_END, LeaseLost, ShardBatch, StreamRecord
@@ -216,7 +217,6 @@ _decode_row = msgspec.json.Decoder(_Row).decode
 def _row_arrival(record: StreamRecord) -> datetime:
     """When a row's own record arrived; for what is no row, when the stream took it."""
     try:
-        arrival = _decode_row(record.data).arrival_timestamp
-        return arrival.astimezone(UTC) if arrival.tzinfo else arrival.replace(tzinfo=UTC)
+        return as_utc(_decode_row(record.data).arrival_timestamp)
     except (msgspec.MsgspecError, OverflowError):  # no row, or no moment of the calendar in UTC
         return record.arrival

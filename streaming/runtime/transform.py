@@ -10,6 +10,7 @@ from uuid import uuid4
 import pybase64
 
 from streaming.domain.batches import batches
+from streaming.domain.timestamps import milliseconds
 from streaming.edges.backoff import pause_seconds
 from streaming.edges.error_output import Failure
 from streaming.edges.event_stream import StreamRecord
@@ -71,7 +72,7 @@ _ENTRY_BYTES = 280
 
 
 def _entry(shard: str, record: StreamRecord) -> dict[str, Any]:
-    arrival = int(record.arrival.timestamp() * 1000)
+    arrival = milliseconds(record.arrival)
     return {
         "recordId": record.sequence_number,
         "approximateArrivalTimestamp": arrival,

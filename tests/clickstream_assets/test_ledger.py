@@ -20,7 +20,7 @@ from resources.lake import DirectoryLake, partition_file
 from resources.warehouse import DuckDBWarehouse, sql_file
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import LEDGER_DEFICITS
-from streaming.jobs.enrichment import milliseconds
+from streaming.domain.timestamps import milliseconds
 from tests.clickstream_assets.conftest import NOW, KnownLookUps, caught_up
 from tests.landing import Delivery, delivery, land
 

@@ -24,8 +24,8 @@ from resources.warehouse import DuckDBWarehouse
 from streaming.domain.enrichment import CODE_VERSION
 from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import FAILED_EVENTS
+from streaming.domain.timestamps import milliseconds
 from streaming.handlers.records import event_judge, good_events
-from streaming.jobs.enrichment import milliseconds
 from tests.clickstream_assets.conftest import NOW, KnownLookUps, caught_up
 from tests.landing import Delivery, delivery, event_text, land
 

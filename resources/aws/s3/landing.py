@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from resources.aws.s3.listing import Arrivals, Arrived, Day, Listing, Object
 from streaming.domain.envelope import MAX_STAMP_DRIFT
-from streaming.domain.layout import FAILED_PREFIX, failed_prefix, hour_of, parse_hour
+from streaming.domain.layout import FAILED_PREFIX, HOUR, failed_prefix, hour_of, parse_hour
 
 # Firehose puts the step that failed into the folder's name; here it goes by the stage's.
 FIREHOSE_STAGES = {"processing-failed": "enrichment", "format-conversion-failed": "delivery"}
@@ -23,7 +23,6 @@ FIREHOSE_STAGES = {"processing-failed": "enrichment", "format-conversion-failed"
 # How far Firehose may be behind: as long as the template has Kinesis keep records.
 LONGEST_LAG = timedelta(hours=48)
 
-_HOUR = timedelta(hours=1)
 # How far the clocks of S3 and of the edge may be apart.
 _CLOCKS = timedelta(minutes=1)
 _SECOND = 1_000_000_000
@@ -116,7 +115,7 @@ def hours_between(first: datetime, last: datetime) -> Iterator[datetime]:
     hour = hour_of(first)
     while hour <= last:
         yield hour
-        hour += _HOUR
+        hour += HOUR
 
 
 def _summary(prefix: str) -> Callable[[Day], Arrivals]:
@@ -142,13 +141,13 @@ def _hours(found: Object, folder: datetime, prefix: str) -> Iterator[datetime]:
         return iter((folder,))
     begun, ended = span_of(found)
     # Failures are named after when they failed, which may be long after they came.
-    first = folder - _HOUR if prefix.startswith(f"{FAILED_PREFIX}/") else begun - MAX_STAMP_DRIFT
+    first = folder - HOUR if prefix.startswith(f"{FAILED_PREFIX}/") else begun - MAX_STAMP_DRIFT
     return hours_between(first, ended + MAX_STAMP_DRIFT)
 
 
 def _days(hour: datetime) -> list[date]:
     """The days of the folders whose objects may have rows of an hour."""
-    first, last = (hour - LONGEST_LAG).astimezone(UTC).date(), (hour + _HOUR).astimezone(UTC).date()
+    first, last = (hour - LONGEST_LAG).astimezone(UTC).date(), (hour + HOUR).astimezone(UTC).date()
     return [first + timedelta(days=step) for step in range((last - first).days + 1)]
 
 

@@ -1,7 +1,7 @@
 """Cutting a file that Firehose landed to the rows of one hour of arrival, in the form that delivery lands here."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +13,14 @@ import pybase64
 from isal.igzip import IGzipFile
 
 from streaming.domain.envelope import open_record, raw_line, read_stamp, stamp
-from streaming.domain.timestamps import format_timestamp
+from streaming.domain.layout import HOUR
+from streaming.domain.timestamps import as_utc, format_timestamp
 from streaming.jobs.raw import landed
 from streaming.jobs.work import RawCopy
 
 # What a cut holds of a file depends on the rules here and in `landed`: another number, and older cuts are not used.
 RULE = 2
 
-_HOUR = timedelta(hours=1)
 _ARRIVAL = "arrival_timestamp"
 _GZIP_MAGIC = b"\x1f\x8b"
 _ROWS = 32_768
@@ -86,7 +86,7 @@ def slice_lines(source: Path, hour: datetime, target: Path, read: Callable[[byte
     with target.open("wb") as file, IGzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed:  # type: ignore[no-untyped-call]
         for line in _lines(source):
             arrival, text = read(line)
-            if hour <= arrival < hour + _HOUR:
+            if hour <= arrival < hour + HOUR:
                 packed.write(text)  # type: ignore[no-untyped-call]
 
 
@@ -140,13 +140,13 @@ def _as_record(row: bytes) -> bytes | None:
         found = _decode_row(row)
     except msgspec.MsgspecError:
         return None
-    return stamp(row.strip(), found.record_id, format_timestamp(_utc(found.arrival_timestamp)), None)
+    return stamp(row.strip(), found.record_id, format_timestamp(as_utc(found.arrival_timestamp)), None)
 
 
 def _in(hour: datetime, batch: pa.RecordBatch) -> pa.BooleanArray:
     arrived = batch[_ARRIVAL].cast(pa.timestamp("us"))
     start = pa.scalar(hour.astimezone(UTC).replace(tzinfo=None), pa.timestamp("us"))
-    end = pa.scalar((hour + _HOUR).astimezone(UTC).replace(tzinfo=None), pa.timestamp("us"))
+    end = pa.scalar((hour + HOUR).astimezone(UTC).replace(tzinfo=None), pa.timestamp("us"))
     return pc.and_(pc.greater_equal(arrived, start), pc.less(arrived, end))
 
 
@@ -158,7 +158,3 @@ def _lines(file: Path) -> Iterator[bytes]:
         else:
             plain.seek(0)
             yield from plain
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.domain.timestamps import format_timestamp, parse_timestamp
+from streaming.domain.timestamps import as_utc, format_timestamp, milliseconds, parse_timestamp
 
 MOMENT = datetime(2021, 7, 12, 12, 1, 58, 732726, tzinfo=UTC)
 
@@ -59,3 +59,20 @@ def test_written_timestamps_sort_as_time_does(moments: list[datetime]) -> None:
 
 def test_other_zones_are_written_in_utc() -> None:
     assert format_timestamp(MOMENT.astimezone(timezone(timedelta(hours=-7)))) == "2021-07-12T12:01:58.732726Z"
+
+
+def test_milliseconds_are_whole_and_exact():
+    second = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
+    since_1970 = 1_795_406_706_000
+
+    for number in range(1000):
+        assert milliseconds(second + timedelta(milliseconds=number)) == since_1970 + number
+        assert milliseconds(second + timedelta(milliseconds=number, microseconds=999)) == since_1970 + number
+
+
+def test_a_moment_without_a_zone_is_in_utc():
+    naive = datetime(2026, 11, 23, 4, 5, 6)  # noqa: DTZ001
+    there = datetime(2026, 11, 23, 6, 5, 6, tzinfo=timezone(timedelta(hours=2)))
+
+    assert as_utc(naive) == as_utc(there) == datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
+    assert as_utc(there).tzinfo is UTC
