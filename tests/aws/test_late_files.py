@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from resources.aws.s3 import listing as s3_listing
 from streaming.domain.tables import EVENT_LEDGER, FAILED_EVENTS, FLATTENED_EVENTS
 from streaming.edges.error_output import Failure, error_line
 from streaming.edges.event_stream import StreamRecord
@@ -65,8 +66,11 @@ def test_events_without_an_edge_balance_on_both_sides_of_an_hours_boundary(
     assert left_to_do(aws_platform) == []
 
 
-def test_failures_that_come_a_day_after_their_hour_was_sealed_change_no_count(aws_platform: Platform) -> None:
+def test_failures_that_come_a_day_after_their_hour_was_sealed_change_no_count(
+    aws_platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """13: the transform failed a batch, and the error prefix took its file only after the longest of retries."""
+    monkeypatch.setattr(s3_listing, "REMEMBERED_SECONDS", -1)  # else it is seen within the hour
     records = [stamped(number, ELEVEN + number * MINUTE) for number in range(3)]
     s3_lakes.deliver("raw", ELEVEN, ELEVEN + 5 * MINUTE, gzip.compress(b"".join(each.data for each in records)))
     aws_platform.catch_up()  # seals the hour with what raw alone has
