@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from bench.flatten import EVENTS
 from resources.lake import DirectoryLake
+from resources.warehouse import connect
 from streaming.domain.layout import failed_prefix, hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, RAW_EVENTS
 from streaming.edges.lake import gzip_bytes
@@ -72,8 +73,7 @@ FROM {_FLUSH} f WHERE f.is_bad
 
 def land(lake: DirectoryLake, hours: Sequence[datetime], events: int, memory_limit_bytes: int) -> None:
     """Land so many events, spread evenly over these hours in a row, and their late copies in the hour after."""
-    with duckdb.connect(config={"memory_limit": f"{memory_limit_bytes}B"}) as connection:
-        connection.execute("SET enable_progress_bar = false")  # it would go to stdout
+    with connect(config={"memory_limit": f"{memory_limit_bytes}B"}) as connection:
         for hour in [*hours, hours[-1] + HOUR]:
             parameters: list[Any] = []
             for source in (hour - HOUR, hour):

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
-import duckdb
 from rich.console import Console
 from rich.table import Table as Listing
 
@@ -18,7 +17,7 @@ from clickstream_assets.aggregates.dependence import FlattenedDays
 from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.aggregates.unload import unload
 from resources.lake import DirectoryLake, partition_file
-from resources.warehouse import DuckDBWarehouse, quoted
+from resources.warehouse import DuckDBWarehouse, connect, quoted
 from streaming.domain.tables import CUSTOMER_PRICES, FLATTENED_EVENTS
 from streaming.edges.lake import replaced
 from streaming.settings import load_settings
@@ -65,8 +64,7 @@ _PRICES = "SELECT 2 * r.i AS customer_id, CAST(r.i % 7 / 10 AS DECIMAL(10,4)) AS
 def generate(root: Path, events: int) -> None:
     """Write the day's flattened hours, and the prices of every second user."""
     lake, an_hour, users = DirectoryLake(root), events // HOURS, events // EVENTS_A_USER
-    with duckdb.connect(config={"memory_limit": "2GB", "temp_directory": str(root / ".duckdb")}) as connection:
-        connection.execute("SET enable_progress_bar = false")  # it would go to stdout
+    with connect(config={"memory_limit": "2GB", "temp_directory": str(root / ".duckdb")}) as connection:
         for number in range(HOURS):
             hour, first = DAY + timedelta(hours=number), number * an_hour
             with replaced(lake.path(partition_file(FLATTENED_EVENTS, hour))) as file:
@@ -120,8 +118,7 @@ def _check(aggregate: Aggregate, ours: Path, plain: Path) -> None:
         else f"o.{name} IS NOT DISTINCT FROM p.{name}"
         for name, sql_type in types.items()
     )
-    with duckdb.connect() as connection:
-        connection.execute("SET enable_progress_bar = false")  # it would go to stdout
+    with connect() as connection:
         for name, file in (("ours", ours), ("plain", plain)):
             connection.read_csv(str(file), delimiter="|", header=True, dtype=types).order(keys).to_table(name)
         counts = [len(connection.table(name)) for name in ("ours", "plain")]

@@ -23,7 +23,7 @@ from bench.flatten import EVENTS
 from clickstream_assets.reports.latest_search_by_user import refresh
 from resources.federation import DuckDBFederation
 from resources.lake import DirectoryLake, partition_file
-from resources.warehouse import DuckDBWarehouse, quoted
+from resources.warehouse import DuckDBWarehouse, connect, quoted
 from streaming.domain.tables import DETAIL_COLUMNS, FLATTENED_EVENTS, LATEST_SEARCH_BY_USER
 from streaming.edges.lake import replaced
 from streaming.edges.user_cache import LastAccess, UserCache
@@ -119,8 +119,7 @@ def _fill_shop(mysql_url: str) -> None:
 
 def generate(lake: DirectoryLake, first: int, events: int) -> None:
     """Flattened hours with the events from `first` up to `events`."""
-    with duckdb.connect(config={"memory_limit": f"{load_settings({}).memory_limit_bytes}B"}) as connection:
-        connection.execute("SET enable_progress_bar = false")  # it would go to stdout
+    with connect(config={"memory_limit": f"{load_settings({}).memory_limit_bytes}B"}) as connection:
         for start in range(first, events, HOUR_EVENTS):
             hour = FIRST_HOUR + start // HOUR_EVENTS * HOUR
             with replaced(lake.path(partition_file(FLATTENED_EVENTS, hour))) as file:

@@ -20,7 +20,7 @@ from clickstream_assets.definitions import opened_edges
 from commands.platform import table_settings
 from resources.catalog import DuckDBCatalog
 from resources.lake import DirectoryLake, Lake
-from resources.warehouse import duckdb_limits, quoted, sql_file
+from resources.warehouse import connect, duckdb_limits, quoted, sql_file
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import LANDING
 from streaming.settings import SettingError, make_home
@@ -86,8 +86,7 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
         folder = settings.home if tables is lake else scratch
         catalog = DuckDBCatalog(folder / "catalog.duckdb", tables)
         catalog.refresh(CATALOGUED, ROLLED_UP)
-        with duckdb.connect(catalog.file, read_only=True, config=limits) as connection:
-            connection.execute("SET enable_progress_bar = false")
+        with connect(catalog.file, read_only=True, config=limits) as connection:
             verdicts = list(check_promises(connection, behind, with_open, acknowledged))
     if any(behind):
         arrivals, hours, days = len(behind.arrival_hours), len(behind.event_hours), len(behind.days)

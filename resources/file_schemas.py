@@ -18,7 +18,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resources.warehouse import quoted
+from resources.warehouse import connect, quoted
 from streaming.domain.classifiers import ENVELOPED_EVENT, classifiers_of, classify
 from streaming.domain.schema_drift import Difference, DriftKind, Schema, differences
 from streaming.domain.tables import Table
@@ -197,8 +197,7 @@ def _query(select: str, types: Schema, files: Sequence[Path]) -> list[Any]:
     columns = ", ".join(f"{quoted(name)}: {quoted(type_)}" for name, type_ in types.items())
     paths = ", ".join(quoted(str(file)) for file in files)
     reader = f"read_csv([{paths}], columns = {{{columns}}}, {CSV_FORM}, hive_partitioning = false)"
-    with duckdb.connect(config={"threads": 1, "memory_limit": "200MB"}) as connection:
-        connection.execute("SET enable_progress_bar = false")
+    with connect(config={"threads": 1, "memory_limit": "200MB"}) as connection:
         return connection.execute(f"{select} FROM {reader}").fetchall()
 
 

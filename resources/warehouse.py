@@ -191,8 +191,7 @@ class DuckDBWarehouse:
 
     def _connected(self, sources: Sources, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
         # An ORDER BY decides where order matters.
-        with duckdb.connect(config={**self._limits(), "preserve_insertion_order": False}) as connection:
-            connection.execute("SET enable_progress_bar = false")  # it would go to stdout
+        with connect(config={**self._limits(), "preserve_insertion_order": False}) as connection:
             for name, source in sources.items():
                 _relation(connection, source).create_view(name)
             return work(connection)
@@ -240,6 +239,18 @@ def _relation(connection: duckdb.DuckDBPyConnection, source: Source) -> duckdb.D
         return connection.read_json(files, columns=types, format="newline_delimited")  # type: ignore[arg-type]  # takes lists
     by_day = source.table is not None and source.table.partition == "day"
     return connection.from_parquet(files, hive_partitioning=by_day)
+
+
+def connect(
+    database: str | Path = ":memory:",
+    *,
+    read_only: bool = False,
+    config: Mapping[str, str | bool | int | float | list[str]] | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """As `duckdb.connect`, without the progress bar, which would go to stdout."""
+    connection = duckdb.connect(database, read_only=read_only, config=dict(config or {}))
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def empty_select(columns: Iterable[Column]) -> str:

@@ -20,7 +20,7 @@ from clickstream_assets.aggregates.registry import AGGREGATES
 from clickstream_assets.dashboard.panels import SOURCES, Source
 from resources.catalog import DuckDBCatalog
 from resources.lake import Lake
-from resources.warehouse import duckdb_limits
+from resources.warehouse import connect, duckdb_limits
 
 _READ = {source.table for source in SOURCES}
 SHOWN_TABLES = {aggregate.name: aggregate.table for aggregate in AGGREGATES if aggregate.name in _READ}
@@ -42,8 +42,7 @@ def opened(lake: Lake, memory_limit_bytes: int) -> Iterator[duckdb.DuckDBPyConne
         catalog = DuckDBCatalog(folder / "catalog.duckdb", mirror)
         catalog.refresh(tables)
         limits = duckdb_limits(memory_limit_bytes, folder / "duckdb")
-        with duckdb.connect(catalog.file, read_only=True, config=limits) as connection:
-            connection.execute("SET enable_progress_bar = false")  # it would go to stdout
+        with connect(catalog.file, read_only=True, config=limits) as connection:
             yield connection
 
 
