@@ -24,7 +24,7 @@ from tests.streaming.conftest import cloudformation
 
 __all__ = ["cloudformation"]
 
-EVENTS = ROOT / "tests" / "events"
+EVENTS = ROOT / "tests" / "streaming" / "handlers" / "events"
 MEGABYTE = 1_000_000
 DUCKDB = "high-intent"
 IMPORT_SECONDS = 0.3

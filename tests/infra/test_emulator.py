@@ -22,7 +22,7 @@ from tests.infra.velocity import Gateway
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-EVENTS = ROOT / "tests" / "events"
+EVENTS = ROOT / "tests" / "streaming" / "handlers" / "events"
 LAKE, ARTIFACTS = "clickstream-lake", "artifacts"
 STREAMING_ROLES = ("enrichment", "last-access", "high-intent", "keep-failed", "data-update", "scale-shards")
 

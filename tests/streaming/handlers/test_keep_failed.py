@@ -18,7 +18,7 @@ from streaming.handlers.keep_failed import error_files, lambda_handler
 from streaming.settings import ROOT
 from tests.s3_lakes import make_s3_lake
 
-EVENTS = ROOT / "tests" / "events"
+EVENTS = ROOT / "tests" / "streaming" / "handlers" / "events"
 BUCKET = "clickstream-lake"
 OBJECT_CREATED = json.loads((EVENTS / "object_created.json").read_text())
 KEY = json.loads(OBJECT_CREATED["Records"][0]["body"])["detail"]["object"]["key"]

@@ -13,7 +13,7 @@ from streaming.handlers.scale_shards import METRICS, OPEN_SHARDS, Load, lambda_h
 from streaming.settings import ROOT, load_settings
 
 STREAM = "clickstream-events"
-SCHEDULE = json.loads((ROOT / "tests/events/schedule.json").read_text())
+SCHEDULE = json.loads((ROOT / "tests/streaming/handlers/events/schedule.json").read_text())
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 BUSY = Load(peak=2, idle_peak=2, throttled=False, steady=False)
 IDLE = Load(peak=0.1, idle_peak=0.2, throttled=False, steady=True)
