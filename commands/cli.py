@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from commands.aws_errors import advice
+from commands.aws.errors import advice
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import SettingError
 

@@ -16,10 +16,8 @@ import click
 from botocore.exceptions import ClientError
 from msgspec import yaml
 
-from commands.change_sets import CAPABILITIES, changes
-from commands.cli import say
-from commands.package import BUILD, Zip, build
-from commands.stacks import (
+from commands.aws.change_sets import CAPABILITIES, changes
+from commands.aws.stacks import (
     NEVER_COMPLETE,
     Account,
     NoAccountError,
@@ -30,6 +28,8 @@ from commands.stacks import (
     run_sam,
     stack_name,
 )
+from commands.cli import say
+from commands.package import BUILD, Zip, build
 from streaming.domain.stack import Stack
 from streaming.edges.aws import client
 from streaming.edges.event_stream import EVENTS

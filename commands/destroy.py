@@ -8,10 +8,9 @@ from typing import Any
 import click
 from botocore.exceptions import ClientError, WaiterError
 
-from commands.cli import say
-from commands.drain import SETTLING, refusing_requests, wait_until_delivered
-from commands.remains import BUCKET, SNAPSHOTS, exists, remnants
-from commands.stacks import (
+from commands.aws.drain import SETTLING, refusing_requests, wait_until_delivered
+from commands.aws.remains import BUCKET, SNAPSHOTS, exists, remnants
+from commands.aws.stacks import (
     NEVER_COMPLETE,
     Resource,
     code_bucket,
@@ -22,6 +21,7 @@ from commands.stacks import (
     resources,
     stack_name,
 )
+from commands.cli import say
 from streaming.domain.envelope import MAX_STAMP_DRIFT
 from streaming.domain.stack import Stack
 from streaming.edges.aws import client

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pymysql
 
-from commands.aws_errors import NO_CREDENTIALS
+from commands.aws.errors import NO_CREDENTIALS
 from commands.environments import install_engines
 from streaming.edges.aws import has_credentials, region
 from streaming.edges.geo.database import GeoDatabaseError, ensure_database

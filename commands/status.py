@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from commands.aws_errors import advice
+from commands.aws.errors import advice
 from commands.platform import platform_settings
 from streaming.edges.event_stream import EVENTS
 from streaming.edges.streams import open_event_stream
@@ -119,10 +119,10 @@ def _show_processes(error: str, as_json: bool) -> NoReturn:
 
 def _show_aws(settings: Settings, as_json: bool) -> NoReturn:
     """Show alerts, how far the tables are, and where the rest is watched."""
-    from commands import status_on_aws  # loads Dagster, which the status of one machine does without
+    from commands.aws.status import look, show  # loads Dagster, which the status of one machine does without
 
-    report = status_on_aws.look(settings)
-    status_on_aws.show(report, as_json)
+    report = look(settings)
+    show(report, as_json)
     sys.exit(EXIT_STATUS[report.state])
 
 

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from click.testing import CliRunner
 
-from commands.aws_errors import advice
+from commands.aws.errors import advice
 from commands.cli import cli, main
 from streaming.runtime.supervisor import running_system
 from streaming.settings import ROOT

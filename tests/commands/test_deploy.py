@@ -12,7 +12,8 @@ import pytest
 from botocore.stub import Stubber
 from click.testing import CliRunner
 
-from commands import stacks
+from commands.aws import stacks
+from commands.aws.stacks import Account, find_gone_stack, find_stack, first_failure, resources, stack_name
 from commands.cli import cli
 from commands.deploy import (
     ENVIRONMENT,
@@ -25,7 +26,6 @@ from commands.deploy import (
     upload,
 )
 from commands.package import Zip, write_zip
-from commands.stacks import Account, find_gone_stack, find_stack, first_failure, resources, stack_name
 from streaming.runtime.supervisor import SupervisorError
 from streaming.settings import ROOT
 from tests.commands.test_cli import run

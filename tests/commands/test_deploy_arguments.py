@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 import pytest
 
+from commands.aws.stacks import stack_name
 from commands.deploy import TEMPLATES, expect_parameters
 from commands.package import build
-from commands.stacks import stack_name
 from streaming.runtime.supervisor import SupervisorError
 from tests.commands.test_cli import run
 

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from commands import destroy
+from commands.aws.drain import refusing_requests, wait_until_delivered
+from commands.aws.remains import BUCKET, RETAINED, SNAPSHOTS, remnants
+from commands.aws.stacks import NEVER_COMPLETE, Resource, find_stack, resources
 from commands.cli import cli
 from commands.deploy import deploy_template, ensure_bucket, publish_layer
-from commands.drain import refusing_requests, wait_until_delivered
 from commands.package import Zip, write_zip
-from commands.remains import BUCKET, RETAINED, SNAPSHOTS, remnants
-from commands.stacks import NEVER_COMPLETE, Resource, find_stack, resources
 from resources.aws.firehose import METRICS_DELAY
 from streaming.domain.stack import Stack
 from streaming.runtime.supervisor import SupervisorError

@@ -11,8 +11,8 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from commands import change_sets, stacks
-from commands.change_sets import Change, changes
+from commands.aws import change_sets, stacks
+from commands.aws.change_sets import Change, changes
 from commands.deploy import review
 from streaming.runtime.supervisor import SupervisorError
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import WaiterError
 
-from commands.stacks import NESTED, find_stack, resources
+from commands.aws.stacks import NESTED, find_stack, resources
 from streaming.edges.aws import client
 from streaming.runtime.supervisor import SupervisorError
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
-from commands.stacks import Resource
+from commands.aws.stacks import Resource
 from streaming.edges.aws import client
 
 BUCKET = "AWS::S3::Bucket"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
-from commands.aws_errors import told
+from commands.aws.errors import told
 from commands.environments import ensure_environment
 from streaming.edges.aws import client
 from streaming.runtime.supervisor import SupervisorError
