@@ -119,10 +119,10 @@ def _show_processes(error: str, as_json: bool) -> NoReturn:
 
 def _show_aws(settings: Settings, as_json: bool) -> NoReturn:
     """Show alerts, how far the tables are, and where the rest is watched."""
-    from commands.aws.status import look, show  # loads Dagster, which the status of one machine does without
+    from commands.aws import status as aws  # loads Dagster, which the status of one machine does without
 
-    report = look(settings)
-    show(report, as_json)
+    report = aws.look(settings)
+    aws.show(report, as_json)
     sys.exit(EXIT_STATUS[report.state])
 
 
