@@ -21,6 +21,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from streaming.domain.layout import hour_prefix, parse_hour
+from streaming.edges.lake import replaced
 
 REMEMBERED_SECONDS = 3600.0
 _LISTED_AT_ONCE = 8
@@ -236,11 +237,8 @@ def _write(file: Path, data: bytes, at: int) -> None:
     Args:
         at: what to date it by.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
-    draft.write_bytes(data)
-    os.utime(draft, ns=(at, at))
-    draft.replace(file)
+    with replaced(file, at, durable=False) as draft:
+        draft.write_bytes(data)
 
 
 def _dated(file: Path) -> int:

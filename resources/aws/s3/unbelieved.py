@@ -11,9 +11,10 @@ from threading import Lock
 from resources.aws.s3.landing import Landing, hours_between, is_of_one_hour, span_of
 from resources.aws.s3.listing import Object
 from resources.aws.s3.slices import Unbelieved
+from streaming.domain.layout import failed_prefix
 from streaming.jobs.work import RawCopy
 
-FAILED_ENRICHMENT = "failed/enrichment"
+FAILED_ENRICHMENT = failed_prefix("enrichment")
 
 
 class UnbelievedStamps:
