@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from commands.environments import ensure_environment
 from resources.lake import DirectoryLake, Key
-from resources.spark import LocalSpark, JobReport
+from resources.spark import JobReport, LocalSpark
 from resources.warehouse import DuckDBWarehouse, Source
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import ENRICHED_LANDING, Table
