@@ -21,7 +21,6 @@ from streaming.settings import Settings, load_settings
 
 __all__ = [
     "CONSUMERS",
-    "METRICS",
     "OPEN_SHARDS",
     "SHARD_BYTES_PER_SECOND",
     "SHARD_RECORDS_PER_SECOND",

@@ -8,7 +8,20 @@ import pytest
 from click.testing import CliRunner
 
 from commands.cli import cli
-from commands.cost import ALARM_METRICS, OWN_METRICS, PRICES, SECRETS, Line, Prices, Traffic, bill, per_million, tables
+from commands.cost import (
+    ALARM_METRICS,
+    METRICS_ASKED,
+    OWN_METRICS,
+    PRICES,
+    SECRETS,
+    Line,
+    Prices,
+    Traffic,
+    bill,
+    per_million,
+    tables,
+)
+from resources.aws import firehose
 from streaming.handlers.scale_shards import OPEN_SHARDS
 from streaming.runtime.health.alerts import CONDITIONS
 from streaming.settings import ROOT
@@ -34,6 +47,7 @@ def test_alarms_and_secrets_are_counted_as_the_templates_have_them() -> None:
     assert len(list(resources("AWS::SecretsManager::Secret"))) == SECRETS
     alerts = [condition for condition in CONDITIONS if not condition.is_aws_own]
     assert len(alerts) + len([OPEN_SHARDS]) == OWN_METRICS
+    assert 4 * 60 + len(firehose._METRICS) * (2 * 60 + 12 + 4) == METRICS_ASKED
 
 
 def test_requests_are_what_api_gateway_and_waf_count(price: Prices) -> None:

@@ -154,7 +154,6 @@ def test_whoever_fails_or_falls_behind_is_told_of() -> None:
     functions = {f"${{{name}}}" for name in of_kind("AWS::Serverless::Function")}
     assert watched("Errors") == functions
     assert watched("Throttles") == functions - {"${ScaleShards}"}
-    assert watched("ApproximateAgeOfOldestMessage") == {"${GivenUpQueue.QueueName}"}
     deliveries = {f"${{{name}}}" for name in of_kind("AWS::KinesisFirehose::DeliveryStream")}
     assert watched("DeliveryToS3.DataFreshness") == deliveries
     assert watched("KinesisMillisBehindLatest") == deliveries
@@ -196,6 +195,13 @@ def test_a_delivery_is_late_after_a_quarter_of_an_hour(metric: str, statistic: s
                 "rows": ("DeliveryToS3.Records", "${HighIntentDelivery}"),
             },
         ),
+        (
+            "KeepFailedLateAlarm",
+            {
+                "waiting": ("ApproximateNumberOfMessagesVisible", "${GivenUpQueue.QueueName}"),
+                "tried": ("ApproximateNumberOfMessagesNotVisible", "${GivenUpQueue.QueueName}"),
+            },
+        ),
     ],
 )
 def test_what_an_alarm_computes_with(alarm: str, metrics: dict[str, tuple[str, str]]) -> None:
@@ -215,6 +221,14 @@ def test_a_delivery_that_says_nothing_while_records_come_is_told_of(alarm: str) 
     properties = of_kind("AWS::CloudWatch::Alarm")[alarm]
     assert properties["EvaluationPeriods"] * properties["Metrics"][1]["MetricStat"]["Period"] == 1800
     assert "DatapointsToAlarm" not in properties
+
+
+def test_a_batch_that_stays_in_the_queue_is_told_of_whether_it_waits_or_is_tried() -> None:
+    assert rings("KeepFailedLateAlarm", waiting=1, tried=0)
+    assert rings("KeepFailedLateAlarm", waiting=0, tried=1)
+    assert not rings("KeepFailedLateAlarm", waiting=0, tried=0)
+    properties = of_kind("AWS::CloudWatch::Alarm")["KeepFailedLateAlarm"]
+    assert properties["EvaluationPeriods"] * properties["Metrics"][1]["MetricStat"]["Period"] == 3600
 
 
 def test_the_dashboard_shows_what_firehose_is_watched_for() -> None:

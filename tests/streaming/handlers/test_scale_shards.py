@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streaming.domain.stack import METRICS
 from streaming.edges.aws import client
 from streaming.handlers import scale_shards
-from streaming.handlers.scale_shards import METRICS, OPEN_SHARDS, Load, lambda_handler, scale, target_shards
+from streaming.handlers.scale_shards import OPEN_SHARDS, Load, lambda_handler, scale, target_shards
 from streaming.settings import ROOT, load_settings
 
 STREAM = "clickstream-events"
