@@ -18,6 +18,7 @@ from msgspec import yaml
 
 from commands.aws.change_sets import CAPABILITIES, changes
 from commands.aws.stacks import (
+    IN_REVIEW,
     NEVER_COMPLETE,
     Account,
     NoAccountError,
@@ -142,7 +143,7 @@ def expect_changeable(name: str) -> None:
         SupervisorError: it is not; the message says what to do.
     """
     found = find_stack(name)
-    status = found["StackStatus"] if found else "REVIEW_IN_PROGRESS"
+    status = found["StackStatus"] if found else IN_REVIEW
     if status in NEVER_COMPLETE:
         raise SupervisorError(
             f"the stack {name} was never complete ({status}) and cannot be updated: `./run destroy --stack {name}` "
@@ -156,7 +157,7 @@ def expect_changeable(name: str) -> None:
             f"`aws cloudformation continue-update-rollback --stack-name {name}`, with --resources-to-skip for what "
             "cannot be mended, and deploy again"
         )
-    if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+    if status.endswith("_IN_PROGRESS") and status != IN_REVIEW:
         raise SupervisorError(f"the stack {name} is being changed ({status}): deploy when that has ended")
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import click
 from botocore.exceptions import ClientError, WaiterError
 
-from commands.aws.drain import SETTLING, refusing_requests, wait_until_delivered
+from commands.aws.drain import SETTLING, refusing_requests, stages_of, wait_until_delivered
 from commands.aws.remains import BUCKET, SNAPSHOTS, exists, remnants
 from commands.aws.stacks import (
+    BEING_REMOVED,
+    IN_REVIEW,
     NEVER_COMPLETE,
     Resource,
     code_bucket,
@@ -29,7 +31,7 @@ from streaming.runtime.supervisor import SupervisorError
 
 CLUSTER = "AWS::RDS::DBCluster"
 DELIVERY = "AWS::KinesisFirehose::DeliveryStream"
-LIMITS = {"rateLimit": "RequestsPerSecond", "burstLimit": "RequestBurst"}
+API = "AWS::ApiGateway::RestApi"
 KEPT = {BUCKET: "kept as it is"} | dict.fromkeys(SNAPSHOTS, "a last snapshot is kept")
 UNDELIVERED = {False: "what it has taken is delivered first", True: "what is not delivered yet is lost"}
 _POLL = {"Delay": 15, "MaxAttempts": 480}
@@ -52,15 +54,20 @@ def destroy(stage: str | None, stack: str | None, confirm: str | None, delete_da
         raise SupervisorError(f"there is no stack {name} in account {account.number}, region {account.region}")
     made = list(resources(arn))
     buckets = [*_names(made, BUCKET), code_bucket(name, account)]
-    if found or delete_data:
+    is_to_ask = found is not None and found["StackStatus"] != BEING_REMOVED
+    if found and is_to_ask:
+        expect_removable(found)
         expect_unattached(made)
-        _warn(name, made, buckets, KEPT | {DELIVERY: UNDELIVERED[now]}, delete_data)
+    if found or delete_data:
+        _warn(name, made, buckets, KEPT | ({DELIVERY: UNDELIVERED[now]} if is_to_ask else {}), delete_data)
         if (
             confirm or click.prompt("type the stack's name to go on", default="", show_default=False, err=True)
         ) != name:
             raise SupervisorError("nothing was removed: that is not the stack's name")
+    if found and is_to_ask:
+        _ask(found, made, now)
     if found:
-        _remove(found, made, now)
+        _wait(found)
     if delete_data:
         for bucket in buckets:
             _remove_bucket(bucket)
@@ -71,6 +78,22 @@ def destroy(stage: str | None, stack: str | None, confirm: str | None, delete_da
     )
     for what, removal in left:
         click.echo(f"  {what}: {removal}")
+
+
+def expect_removable(stack: dict[str, Any]) -> None:
+    """Have CloudFormation take an order to remove a stack, before anything is done to it.
+
+    Raises:
+        SupervisorError: it would not, for the stack is protected or being changed.
+    """
+    name, status = stack["StackName"], stack["StackStatus"]
+    if stack.get("EnableTerminationProtection"):
+        raise SupervisorError(
+            f"nothing was removed: {name} is protected, until `aws cloudformation update-termination-protection "
+            f"--stack-name {name} --no-enable-termination-protection`"
+        )
+    if status.endswith("_IN_PROGRESS") and status != IN_REVIEW:
+        raise SupervisorError(f"nothing was removed: {name} is being changed ({status}); try again when that has ended")
 
 
 def expect_unattached(made: list[Resource]) -> None:
@@ -106,16 +129,14 @@ def _warn(name: str, made: list[Resource], buckets: list[str], fates: dict[str, 
             say(f"  {resource}: {fates[kind]}")
 
 
-def _remove(found: dict[str, Any], made: list[Resource], now: bool) -> None:
+def _ask(found: dict[str, Any], made: list[Resource], now: bool) -> None:
     if now or found["StackStatus"] in NEVER_COMPLETE or not _names(made, DELIVERY):
         _delete(found, made)
         return
-    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found["Parameters"]}
-    limits = {limit: parameters[parameter] for limit, parameter in LIMITS.items()}
-    with refusing_requests(_names(made, "AWS::ApiGateway::RestApi"), limits):
+    with refusing_requests(stages_of(found, _names(made, API))):
         say("no request is taken in any more; what was accepted is delivered first, which takes about half an hour")
         wait_until_delivered(partial(_delivered, Stack(found["StackName"])), datetime.now(UTC) + SETTLING)
-    _delete(found, made)
+        _delete(found, made)
 
 
 def _delivered(stack: Stack) -> datetime | None:
@@ -127,15 +148,19 @@ def _delivered(stack: Stack) -> datetime | None:
 
 
 def _delete(found: dict[str, Any], made: list[Resource]) -> None:
-    name, arn = found["StackName"], found["StackId"]  # a stack that is gone is known by its ARN alone
     for cluster in _names(made, CLUSTER):
         client("rds").modify_db_cluster(DBClusterIdentifier=cluster, DeletionProtection=False, ApplyImmediately=True)
-    cloudformation = client("cloudformation")
-    cloudformation.delete_stack(StackName=name)
+    client("cloudformation").delete_stack(StackName=found["StackName"])
+
+
+def _wait(found: dict[str, Any]) -> None:
+    name, arn = found["StackName"], found["StackId"]  # a stack that is gone is known by its ARN alone
     say(f"removing {name}; this may take half an hour")
     try:
-        cloudformation.get_waiter("stack_delete_complete").wait(StackName=arn, WaiterConfig=_POLL)
+        client("cloudformation").get_waiter("stack_delete_complete").wait(StackName=arn, WaiterConfig=_POLL)
     except WaiterError:
+        if (find_stack(arn) or found)["StackStatus"] == BEING_REMOVED:
+            raise SupervisorError(f"{name} is still being removed: run this again, which waits on") from None
         raise SupervisorError(f"{name} could not be removed; first failed: {first_failure(arn)}") from None
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import WaiterError
 
-from commands.aws.stacks import NESTED, find_stack, resources
+from commands.aws.stacks import IN_REVIEW, NESTED, find_stack, resources
 from streaming.edges.aws import client
 from streaming.runtime.supervisor import SupervisorError
 
@@ -65,8 +65,8 @@ def changes(name: str, template: str, known: Collection[str], parameters: Mappin
     Raises:
         SupervisorError: CloudFormation cannot tell; the message has its reason.
     """
-    found = find_stack(name) or {"StackStatus": "REVIEW_IN_PROGRESS"}
-    is_there = found["StackStatus"] != "REVIEW_IN_PROGRESS"
+    found = find_stack(name) or {"StackStatus": IN_REVIEW}
+    is_there = found["StackStatus"] != IN_REVIEW
     kept = {each["ParameterKey"] for each in found.get("Parameters", [])} & set(known) - parameters.keys()
     asked: dict[str, Any] = {
         "StackName": name,

@@ -20,6 +20,9 @@ from streaming.settings import STACK_FORM
 NESTED = "AWS::CloudFormation::Stack"
 # Of a stack whose first creation failed: nothing has used it, and it can only be removed.
 NEVER_COMPLETE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
+BEING_REMOVED = "DELETE_IN_PROGRESS"
+# Of a stack that holds nothing but a change set.
+IN_REVIEW = "REVIEW_IN_PROGRESS"
 _CANCELLED = "cancelled"
 
 

@@ -1,15 +1,18 @@
 """`./run destroy` against an emulator of AWS; what no emulator does by itself stands beside the stack."""
 
-from contextlib import suppress
+import os
+import signal
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
 from commands import destroy
-from commands.aws.drain import refusing_requests, wait_until_delivered
+from commands.aws.drain import Stage, refusing_requests, wait_until_delivered
 from commands.aws.remains import BUCKET, RETAINED, SNAPSHOTS, remnants
 from commands.aws.stacks import NEVER_COMPLETE, Resource, find_stack, resources
 from commands.cli import cli
@@ -26,6 +29,7 @@ from tests.resources.aws.test_firehose import tell
 __all__ = ["account", "jobs", "template"]
 
 LAKE = "clickstream-test-lake"
+SEVEN = {"rateLimit": "7", "burstLimit": "9"}
 ROLE = "AWS::IAM::Role"
 POLICY = "AWS::IAM::ManagedPolicy"
 
@@ -73,6 +77,27 @@ def test_a_protected_database_is_let_go(template: Path, jobs: Zip, monkeypatch: 
     beside(monkeypatch, Resource(destroy.CLUSTER, STACK))
     assert "clickstream-test: a last snapshot is kept" in destroyed()
     assert boto3.client("rds").describe_db_clusters()["DBClusters"][0]["DeletionProtection"] is False
+
+
+@pytest.mark.parametrize("rest", ["gone", "under way"])
+def test_a_stack_that_is_being_removed_is_waited_for_and_nothing_else(
+    rest: str, template: Path, jobs: Zip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had is gone in part: neither its API, nor the policy, nor the database is there."""
+    deploy_template(template, STACK, ACCOUNT, [jobs], {})
+    beside(
+        monkeypatch, *delivering("gone"), Resource(destroy.CLUSTER, "gone"), Resource(POLICY, "arn:aws:iam::1:policy/x")
+    )
+    asked = find_stack(STACK) or {}
+    if rest == "gone":
+        boto3.client("cloudformation").delete_stack(StackName=STACK)
+    monkeypatch.setattr(destroy, "find_stack", lambda name: asked | {"StackStatus": "DELETE_IN_PROGRESS"})
+    monkeypatch.setattr(destroy, "_POLL", {"Delay": 0, "MaxAttempts": 2})
+    if rest == "gone":
+        assert "is gone from us-east-1" in destroyed()
+    else:
+        with pytest.raises(SupervisorError, match="clickstream-test is still being removed: run this again"):
+            destroyed()
 
 
 # ---- policies that others use ----
@@ -144,6 +169,53 @@ def test_a_delivery_that_is_not_proven_keeps_the_stack_and_takes_requests_again(
     assert find_stack(STACK) is None
 
 
+def test_an_order_that_is_refused_has_requests_taken_in_again(
+    template: Path, jobs: Zip, api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise SupervisorError("not allowed")
+
+    deploy_template(template, STACK, ACCOUNT, [jobs], {"RequestsPerSecond": "7", "RequestBurst": "9"})
+    beside(monkeypatch, *delivering(api))
+    monkeypatch.setattr(destroy, "_delivered", lambda stack: datetime.now(UTC) + timedelta(hours=1))
+    monkeypatch.setattr(destroy, "_delete", refused)
+    with pytest.raises(SupervisorError, match="not allowed"):
+        destroyed()
+    assert throttle(api) == (7, 9)
+    assert find_stack(STACK)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (
+            {"EnableTerminationProtection": True},
+            "is protected, until `aws cloudformation update-termination-protection",
+        ),
+        ({"StackStatus": "UPDATE_IN_PROGRESS"}, r"is being changed \(UPDATE_IN_PROGRESS\); try again"),
+        ({"StackStatus": "REVIEW_IN_PROGRESS"}, None),
+        ({"StackStatus": "DELETE_FAILED"}, None),
+    ],
+)
+def test_a_stack_that_could_not_be_removed_is_left_alone(state: dict[str, object], told: str | None) -> None:
+    stack = {"StackName": STACK, "StackStatus": "UPDATE_COMPLETE", "EnableTerminationProtection": False}
+    with pytest.raises(SupervisorError, match=told) if told else nullcontext():
+        destroy.expect_removable(stack | state)
+
+
+def test_a_protected_stack_goes_on_taking_requests(
+    template: Path, jobs: Zip, api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy_template(template, STACK, ACCOUNT, [jobs], {})
+    beside(monkeypatch, *delivering(api))
+    asked = find_stack(STACK) or {}
+    monkeypatch.setattr(destroy, "find_stack", lambda name: asked | {"EnableTerminationProtection": True})
+    for options in ([], ["--now"]):
+        with pytest.raises(SupervisorError, match="nothing was removed: clickstream-test is protected"):
+            destroyed(*options)
+    assert "*/*" not in boto3.client("apigateway").get_stage(restApiId=api, stageName="v1")["methodSettings"]
+
+
 @pytest.mark.parametrize("status", NEVER_COMPLETE)
 def test_of_a_stack_that_was_never_complete_nothing_is_to_be_delivered(
     status: str, template: Path, jobs: Zip, monkeypatch: pytest.MonkeyPatch
@@ -157,13 +229,38 @@ def test_of_a_stack_that_was_never_complete_nothing_is_to_be_delivered(
 
 
 def test_requests_are_refused_until_what_is_done_meanwhile_fails(api: str) -> None:
-    with suppress(KeyboardInterrupt), refusing_requests([api], {"rateLimit": "7", "burstLimit": "9"}):
+    stage = Stage(api, "v1", SEVEN)
+    with suppress(KeyboardInterrupt), refusing_requests([stage]):
         assert throttle(api) == (0, 0)
         raise KeyboardInterrupt
     assert throttle(api) == (7, 9)
-    with refusing_requests([api], {"rateLimit": "7", "burstLimit": "9"}):
+    with refusing_requests([stage]):
         pass
     assert throttle(api) == (0, 0)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_requests_are_taken_in_again_when_the_command_is_told_to_end(ending: signal.Signals, api: str) -> None:
+    before = signal.getsignal(ending)
+    with pytest.raises(SystemExit, match=str(128 + ending)), refusing_requests([Stage(api, "v1", SEVEN)]):
+        os.kill(os.getpid(), ending)
+    assert throttle(api) == (7, 9)
+    assert signal.getsignal(ending) == before
+
+
+def test_requests_that_stay_refused_are_told_with_the_command_that_mends_it(
+    api: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [Stage(api, "v1", SEVEN), Stage(api, "none", SEVEN)]
+    with pytest.raises(ClientError, match="NotFoundException"), refusing_requests(stages):
+        pytest.fail("one was not throttled")
+    assert throttle(api) == (7, 9)
+    refused, command = capsys.readouterr().err.splitlines()[-2:]
+    assert refused.startswith("requests are still refused (An error occurred (NotFoundException)")
+    assert command == (
+        f"  aws apigateway update-stage --rest-api-id {api} --stage-name none --patch-operations "
+        "'op=replace,path=/*/*/throttling/rateLimit,value=7' 'op=replace,path=/*/*/throttling/burstLimit,value=9'"
+    )
 
 
 def test_what_kinesis_took_is_delivered_as_far_as_cloudwatch_proves() -> None:
