@@ -114,5 +114,4 @@ def _is_near(stamped: datetime, of: RawCopy) -> bool:
 
 
 def _may_be_near(stamped: datetime, of: RawCopy) -> bool:
-    # Firehose documents the folder as the oldest record's; the name's minute is of that form alone.
-    return min(of.begun - MAX_STAMP_DRIFT, hour_of(of.begun)) <= stamped <= of.ended + MAX_STAMP_DRIFT
+    return of.begun - MAX_STAMP_DRIFT <= stamped <= of.ended + MAX_STAMP_DRIFT

@@ -1,6 +1,6 @@
 """Landing files on S3 as Firehose writes them, of records that a stream took.
 
-A flush makes one object each of the raw copy, the rows and the failures, all named after its oldest record, so a
+A flush makes one object each of the raw copy, the rows and the failures, all in the folder of its oldest record, so a
 file may hold rows of the next hour. The raw copy is gzip, and what comes of the conversion to Parquet is not: failures
 lie plain.
 """
@@ -32,26 +32,29 @@ class Firehose:
         self._transform = transform
         self._s3 = boto3.client("s3")
 
-    def deliver(self, records: Sequence[StreamRecord]) -> list[str]:
-        """One flush of records, oldest first; returns the keys of what it wrote."""
+    def deliver(self, records: Sequence[StreamRecord], behind: timedelta = timedelta(0)) -> list[str]:
+        """One flush of records, oldest first; returns the keys of what it wrote.
+
+        Args:
+            behind: how much later than Kinesis it got them, and named its files.
+        """
         outcomes = list(zip(records, self._transform.outcomes("shardId-000000000000", records, Event()), strict=True))
         lines = [outcome for _, outcome in outcomes if isinstance(outcome, bytes)]
         failures = [(record, outcome) for record, outcome in outcomes if isinstance(outcome, Failure)]
-        arrivals = records[0].arrival, records[-1].arrival
-        keys = [self._put(RAW_EVENTS.prefix, arrivals, gzip_bytes(b"".join(record.data for record in records)), ".gz")]
+        contents = [(RAW_EVENTS.prefix, gzip_bytes(b"".join(record.data for record in records)), ".gz")]
         if lines:
             rows = convert(lines, arrow_schema(ENRICHED_LANDING)).rows
-            keys.append(self._put(ENRICHED_LANDING.prefix, arrivals, parquet_bytes(rows), ".parquet"))
+            contents.append((ENRICHED_LANDING.prefix, parquet_bytes(rows), ".parquet"))
         if failures:
             errors = b"".join(error_line(record, failure, "arn:aws:lambda") for record, failure in failures)
-            keys.append(self._put(PROCESSING_FAILED, arrivals, errors, ""))
-        return keys
+            contents.append((PROCESSING_FAILED, errors, ""))
+        hour, got = hour_of(records[0].arrival), (records[0].arrival + behind, records[-1].arrival + behind)
+        return [self._put(hour_prefix(prefix, hour), got, data, suffix) for prefix, data, suffix in contents]
 
-    def _put(self, prefix: str, arrivals: tuple[datetime, datetime], data: bytes, suffix: str) -> str:
-        """Store what came between two moments as of a minute later."""
-        begun, ended = arrivals
-        name = f"clickstream-events-1-{begun:%Y-%m-%d-%H-%M-%S}-{uuid4()}{suffix}"
-        key = f"{hour_prefix(prefix, hour_of(begun))}/{name}"
+    def _put(self, folder: str, got: tuple[datetime, datetime], data: bytes, suffix: str) -> str:
+        """Store what it got between two moments as of a minute later."""
+        begun, ended = got
+        key = f"{folder}/clickstream-events-1-{begun:%Y-%m-%d-%H-%M-%S}-{uuid4()}{suffix}"
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=data)
         date_object(key, ended + timedelta(minutes=1))
         return key

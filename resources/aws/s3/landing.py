@@ -99,15 +99,10 @@ def begun_of(name: str) -> datetime | None:
 
 
 def span_of(found: Object) -> Span:
-    """When the records of an object of Firehose arrived.
-
-    The folder is documented as the oldest record's hour, the name only in form: it counts where it says the same hour.
-    """
+    """When the records of an object of Firehose arrived; the folder alone is documented as the oldest record's hour."""
     modified = datetime.fromtimestamp(found.modified, UTC)
     folder = parse_hour(found.key) or hour_of(modified)
-    named = begun_of(found.name)
-    begun = named if named and hour_of(named) == folder else folder
-    return Span(begun, max(begun, min(modified + _CLOCKS, folder + LONGEST_LAG)))
+    return Span(folder, max(folder, min(modified + _CLOCKS, folder + LONGEST_LAG)))
 
 
 def hours_between(first: datetime, last: datetime) -> Iterator[datetime]:
@@ -136,13 +131,20 @@ def _summary(prefix: str) -> Callable[[Day], Arrivals]:
 
 
 def _hours(found: Object, folder: datetime, prefix: str) -> Iterator[datetime]:
-    """The hours that an object of a folder may have rows of."""
+    """The hours that an object of a folder may have rows of.
+
+    A name that says the folder's hour is taken for when the oldest record came, though only its form is documented:
+    else whatever comes would be of the hour before too, which would stay open and be made anew with each file.
+    """
     if is_of_one_hour(found.name):
         return iter((folder,))
     begun, ended = span_of(found)
-    # Failures are named after when they failed, which may be long after they came.
-    first = folder - HOUR if prefix.startswith(f"{FAILED_PREFIX}/") else begun - MAX_STAMP_DRIFT
-    return hours_between(first, ended + MAX_STAMP_DRIFT)
+    named = begun_of(found.name)
+    if prefix.startswith(f"{FAILED_PREFIX}/"):
+        first = folder - HOUR  # failures are named after when they failed, which may be long after they came
+    else:
+        first = (named if named and hour_of(named) == folder else begun) - MAX_STAMP_DRIFT
+    return hours_between(min(first, ended), ended + MAX_STAMP_DRIFT)
 
 
 def _days(hour: datetime) -> list[date]:

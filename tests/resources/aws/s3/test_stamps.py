@@ -80,10 +80,10 @@ def good(arrival: datetime, number: int) -> StreamRecord:
     return stamped(arrival, arrival, record_id=f"{number:032x}")
 
 
-def deliver(*records: StreamRecord) -> list[str]:
+def deliver(*records: StreamRecord, behind: timedelta = timedelta(0)) -> list[str]:
     """One flush of Firehose; returns the keys of what it wrote."""
     host = LambdaHost("enrichment", lambda event, _: {"records": enrich(event["records"], NOBODY)}, 10)
-    return Firehose(BUCKET, Transform(host, "clickstream-events", 1_000_000)).deliver(records)
+    return Firehose(BUCKET, Transform(host, "clickstream-events", 1_000_000)).deliver(records, behind)
 
 
 def settle(lake: S3Lake, folder: Path) -> dict[int, Balance]:
@@ -98,11 +98,15 @@ def settle(lake: S3Lake, folder: Path) -> dict[int, Balance]:
 
 
 class Case(NamedTuple):
-    """Records of one flush, the one of IDENTITY among them: the hour that it belongs to, and whether it fails."""
+    """Records of one flush, the one of IDENTITY among them: the hour that it belongs to, and whether it fails.
+
+    `behind`: how much later than Kinesis Firehose got them.
+    """
 
     records: Sequence[StreamRecord]
     hour: int
     fails: bool
+    behind: timedelta = timedelta(0)
 
 
 def odd_envelope(arrival: datetime, event_and_more: bytes) -> StreamRecord:
@@ -129,6 +133,12 @@ CASES = {
         [good(at("08:59"), 1), stamped(at("12:30"), at("11:30"))], 12, True
     ),
     "near, in a file of many hours": Case([good(at("08:59"), 1), stamped(at("12:30"), at("12:35"))], 12, False),
+    "too far ahead, in a file named later": Case(
+        [stamped(at("11:02"), at("11:40")), good(at("11:20"), 1)], 11, True, timedelta(minutes=18)
+    ),
+    "behind, in a file named later": Case(
+        [stamped(at("11:02"), at("10:58")), good(at("11:03"), 1)], 10, False, timedelta(minutes=12)
+    ),
     "no JSON behind it": Case([good(at("11:10"), 1), odd_envelope(at("11:10:05"), b'{"a":')], 11, True),
     "an event behind another": Case(
         [good(at("11:10"), 1), odd_envelope(at("11:10:05"), b"{}," + event_text(at("11:10"), "click")[1:-1])], 11, False
@@ -136,11 +146,11 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("records", "hour", "fails"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("records", "hour", "fails", "behind"), CASES.values(), ids=CASES)
 def test_a_record_has_one_identity_in_one_hour(
-    lake: S3Lake, tmp_path: Path, records: Sequence[StreamRecord], hour: int, fails: bool
+    lake: S3Lake, tmp_path: Path, records: Sequence[StreamRecord], hour: int, fails: bool, behind: timedelta
 ) -> None:
-    deliver(*records)
+    deliver(*records, behind=behind)
 
     for _ in range(2):  # the second time, from what the first has made of it
         found = settle(lake, tmp_path)
