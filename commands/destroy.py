@@ -17,7 +17,7 @@ from commands.aws.stacks import (
     Resource,
     code_bucket,
     find_account,
-    find_gone_stack,
+    find_gone_stacks,
     find_stack,
     first_failure,
     resources,
@@ -32,7 +32,8 @@ from streaming.runtime.supervisor import SupervisorError
 CLUSTER = "AWS::RDS::DBCluster"
 DELIVERY = "AWS::KinesisFirehose::DeliveryStream"
 API = "AWS::ApiGateway::RestApi"
-KEPT = {BUCKET: "kept as it is"} | dict.fromkeys(SNAPSHOTS, "a last snapshot is kept")
+KEPT = dict.fromkeys(SNAPSHOTS, "a last snapshot is kept")
+FATE_OF_BUCKETS = {False: "kept as it is", True: "emptied and removed, with every version of every object"}
 UNDELIVERED = {False: "what it has taken is delivered first", True: "what is not delivered yet is lost"}
 _POLL = {"Delay": 15, "MaxAttempts": 480}
 
@@ -49,10 +50,10 @@ def destroy(stage: str | None, stack: str | None, confirm: str | None, delete_da
     name = stack_name(stage, stack)
     account = find_account()
     found = find_stack(name)
-    arn = found["StackId"] if found else find_gone_stack(name)
-    if arn is None:
+    arns = [*([found["StackId"]] if found else []), *find_gone_stacks(name)]
+    if not arns:
         raise SupervisorError(f"there is no stack {name} in account {account.number}, region {account.region}")
-    made = list(resources(arn))
+    made = _resources(arns)
     buckets = [*_names(made, BUCKET), code_bucket(name, account)]
     is_to_ask = found is not None and found["StackStatus"] != BEING_REMOVED
     if found and is_to_ask:
@@ -71,7 +72,7 @@ def destroy(stage: str | None, stack: str | None, confirm: str | None, delete_da
     if delete_data:
         for bucket in buckets:
             _remove_bucket(bucket)
-    left = list(remnants(name, resources(arn), buckets))
+    left = list(remnants(name, _resources(arns), buckets))
     click.echo(
         f"{name} is gone from {account.region}. "
         + ("What it leaves, and how that goes:" if left else "Nothing remains.")
@@ -122,10 +123,10 @@ def _users(policy: str) -> Iterator[str]:
 
 def _warn(name: str, made: list[Resource], buckets: list[str], fates: dict[str, str], delete_data: bool) -> None:
     say(f"{name} has {len(made)} resources; of these hold data:")
-    for bucket in filter(exists, buckets) if delete_data else ():
-        say(f"  {bucket}: emptied and removed, with every version of every object")
+    for bucket in filter(exists, buckets):
+        say(f"  {bucket}: {FATE_OF_BUCKETS[delete_data]}")
     for kind, resource in made:
-        if kind in fates and not (kind == BUCKET and delete_data):
+        if kind in fates:
             say(f"  {resource}: {fates[kind]}")
 
 
@@ -180,6 +181,11 @@ def _remove_bucket(name: str) -> None:
             raise
     else:
         say(f"removed the bucket {name}")
+
+
+def _resources(arns: list[str]) -> list[Resource]:
+    """What stacks of one name have, and those that are gone kept; one may have what an earlier one kept."""
+    return list(dict.fromkeys(resource for arn in arns for resource in resources(arn)))
 
 
 def _names(made: list[Resource], kind: str) -> list[str]:

@@ -43,12 +43,12 @@ class Change(NamedTuple):
 
     @property
     def loses_data(self) -> bool:
-        """Whether a resource that holds data goes, or makes room for another.
+        """Whether a resource that holds data goes, or makes room for another; or may, for CloudFormation cannot tell.
 
         Conditional is no such case: it is said of whatever refers to something that changes, and what is named, as all
         of these are that could be replaced so, CloudFormation refuses to replace under its name.
         """
-        is_gone = self.action == "Remove" or self.replacement == "True"
+        is_gone = self.action in ("Remove", "Dynamic") or self.replacement == "True"
         return is_gone and self.kind in HOLDERS_OF_DATA
 
     def __str__(self) -> str:

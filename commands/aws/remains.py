@@ -9,6 +9,7 @@ from commands.aws.stacks import Resource
 from streaming.edges.aws import client
 
 BUCKET = "AWS::S3::Bucket"
+KEY = "AWS::KMS::Key"
 
 
 class Remnant(NamedTuple):
@@ -20,7 +21,7 @@ class Remnant(NamedTuple):
 
 # Resources that the templates keep when the stack goes, by kind.
 RETAINED = {
-    "AWS::KMS::Key": Remnant(
+    KEY: Remnant(
         "key {}, which costs, and without which nothing that is kept can be read",
         "aws kms schedule-key-deletion --key-id {}",
     ),
@@ -46,7 +47,7 @@ def remnants(stack: str, kept: Iterable[Resource], buckets: Iterable[str]) -> It
     for bucket in filter(exists, buckets):
         yield Remnant(f"bucket {bucket}", f"./run destroy --stack {stack} --delete-data")
     for resource in kept:
-        if resource.kind in RETAINED:
+        if resource.kind in RETAINED and not (resource.kind == KEY and _is_going(resource.name)):
             yield Remnant(*(text.format(resource.name) for text in RETAINED[resource.kind]))
     for beside in (*SNAPSHOTS.values(), _volumes, _layers, _connectors_logs):
         yield from beside(stack)
@@ -59,6 +60,15 @@ def exists(bucket: str) -> bool:
     except ClientError:
         return False
     return True
+
+
+def _is_going(key: str) -> bool:
+    """Whether a key is gone, or will be on a day that is set."""
+    kms = client("kms")
+    try:
+        return bool(kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion")
+    except kms.exceptions.NotFoundException:
+        return True
 
 
 def _cluster_snapshots(stack: str) -> Iterator[Remnant]:

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,11 +85,10 @@ def find_stack(name: str) -> dict[str, Any] | None:
     return found
 
 
-def find_gone_stack(name: str) -> str | None:
-    """The ARN of the stack of this name that was removed last, within ninety days; None where there is none."""
+def find_gone_stacks(name: str) -> list[str]:
+    """The ARNs of all stacks of this name that were removed within ninety days; a dry run leaves empty ones, too."""
     pages = client("cloudformation").get_paginator("list_stacks").paginate(StackStatusFilter=["DELETE_COMPLETE"])
-    gone = [each for page in pages for each in page["StackSummaries"] if each["StackName"] == name]
-    return max(gone, key=itemgetter("CreationTime"))["StackId"] if gone else None
+    return [each["StackId"] for page in pages for each in page["StackSummaries"] if each["StackName"] == name]
 
 
 def resources(stack: str) -> Iterator[Resource]:

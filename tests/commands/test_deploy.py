@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 from click.testing import CliRunner
 
 from commands.aws import stacks
-from commands.aws.stacks import Account, find_gone_stack, find_stack, first_failure, resources, stack_name
+from commands.aws.stacks import Account, find_gone_stacks, find_stack, first_failure, resources, stack_name
 from commands.cli import cli
 from commands.deploy import (
     ENVIRONMENT,
@@ -308,15 +308,15 @@ def test_of_a_stack_that_is_gone_what_it_kept_is_known(monkeypatch: pytest.Monke
         assert list(resources(_arn("root"))) == [("AWS::S3::Bucket", "lake")]
 
 
-def test_the_stack_that_went_last_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_stacks_of_a_name_that_went_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = [
         _stack("DELETE_COMPLETE") | {"StackId": _arn("old"), "CreationTime": "2026-10-01T00:00:00Z"},
         _stack("DELETE_COMPLETE") | {"StackId": _arn("new")},
         _stack("DELETE_COMPLETE") | {"StackId": _arn("other"), "StackName": "clickstream-other"},
     ]
     with _cloudformation(monkeypatch, *[("list_stacks", {"StackSummaries": gone})] * 2):
-        assert find_gone_stack(STACK) == _arn("new")
-        assert find_gone_stack("clickstream-none") is None
+        assert find_gone_stacks(STACK) == [_arn("old"), _arn("new")]
+        assert find_gone_stacks("clickstream-none") == []
 
 
 def _summary(kind: str, name: str, status: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from commands import destroy
 from commands.aws.drain import Stage, refusing_requests, wait_until_delivered
-from commands.aws.remains import BUCKET, RETAINED, SNAPSHOTS, remnants
+from commands.aws.remains import BUCKET, KEY, RETAINED, SNAPSHOTS, remnants
 from commands.aws.stacks import NEVER_COMPLETE, Resource, find_stack, resources
 from commands.cli import cli
 from commands.deploy import deploy_template, ensure_bucket, publish_layer
@@ -64,6 +64,24 @@ def test_a_stack_that_is_gone_has_its_buckets_removed_by_running_it_again(templa
         CliRunner().invoke(cli, ["destroy", "--stack", STACK, "--delete-data"], input="no\n", catch_exceptions=False)
     assert f"{LAKE}: emptied and removed" in destroyed("--delete-data")
     assert boto3.client("s3").list_buckets()["Buckets"] == []
+
+
+def test_what_a_stack_kept_is_known_after_a_later_one_that_kept_nothing(
+    template: Path, jobs: Zip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a dry run leaves, which reviews an empty stack of the name."""
+    deployed_with_data(template, jobs)
+    destroyed()
+    old, new = "arn:aws:cloudformation:::stack/old", "arn:aws:cloudformation:::stack/new"
+    keys = [boto3.client("kms").create_key()["KeyMetadata"]["KeyId"] for _ in range(2)]
+    boto3.client("kms").schedule_key_deletion(KeyId=keys[0])
+    kept = {old: [Resource(BUCKET, LAKE), *(Resource(KEY, key) for key in (*keys, "gone"))], new: []}
+    monkeypatch.setattr(destroy, "find_gone_stacks", lambda name: [new, old])
+    monkeypatch.setattr(destroy, "resources", kept.__getitem__)
+    told = destroyed("--delete-data")
+    assert f"{LAKE}: emptied and removed" in told
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
+    assert [key for key in (*keys, "gone") if f"  key {key}," in told] == [keys[1]]
 
 
 def test_what_is_not_there_cannot_be_destroyed() -> None:
@@ -299,7 +317,8 @@ def test_all_that_the_templates_keep_is_told() -> None:
     kept.pop("Delete")
     assert kept.pop("Snapshot") == set(SNAPSHOTS)
     assert set.union(*kept.values()) == {BUCKET, *RETAINED}
-    one_each = [Resource(kind, f"a-{number}") for number, kind in enumerate(RETAINED)]
+    key = boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    one_each = [Resource(kind, key) for kind in RETAINED]
     assert len(list(remnants(STACK, one_each, []))) == len(RETAINED)
 
 

@@ -66,6 +66,7 @@ def test_every_resource_is_told_with_its_nested_stack_and_none_is_left_behind(mo
     [
         ([change("Modify", FIREHOSE, "EventsDelivery", Replacement="True")], [], "Streaming/EventsDelivery"),
         ([change("Remove", STREAM, "EventsStream", PhysicalResourceId="x")], [], "Streaming/EventsStream"),
+        ([change("Dynamic", STREAM, "EventsStream", PhysicalResourceId="x")], [], "Streaming/EventsStream"),
         ([], [("AWS::RDS::DBCluster", "shop")], "Old/shop"),
         ([change("Remove", ROLE, "Role"), change("Modify", FIREHOSE, "F", Replacement="Conditional")], [], None),
     ],
