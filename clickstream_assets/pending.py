@@ -12,7 +12,7 @@ from clickstream_assets.aggregates.registry import AGGREGATES, Aggregate
 from clickstream_assets.aggregates.unload import is_unloaded
 from clickstream_assets.enriched.seal import is_closed
 from clickstream_assets.flattened.flatten import EventHour, find_event_hours, is_pending
-from clickstream_assets.ledger.balance import is_stale, read_ledger
+from clickstream_assets.ledger.balance import accounts_until, is_stale, read_ledger
 from clickstream_assets.partitions import day_ranges
 from resources.delivery import DeliveryProgress
 from resources.lake import Lake
@@ -36,6 +36,12 @@ def arrival_hours(lake: Lake, progress: DeliveryProgress) -> ArrivalHours:
     stale = stale_hours(lake)
     closed = [hour for hour in stale if is_closed(hour, lake, progress)]
     return ArrivalHours(closed, sorted(set(stale) - set(closed)))
+
+
+def unsettled_hours(lake: Lake, since: datetime) -> list[datetime]:
+    """The stale hours that were not over by `since`, or to which something came after it: they may yet be settled."""
+    lake = lake.snapshot()
+    return [hour for hour in stale_hours(lake) if accounts_until(hour, lake) > since.timestamp() * 1e9]
 
 
 def stale_hours(lake: Lake) -> list[datetime]:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from resources.lake import DirectoryLake, Lake
 from resources.warehouse import connect, duckdb_limits, quoted, sql_file
 from streaming.domain.layout import hour_prefix
 from streaming.domain.tables import LANDING
+from streaming.runtime.health.ledger import SETTLED_WITHIN
 from streaming.settings import SettingError, make_home
 
 # Statements under sql/verify, which must find nothing, and the promise that each holds the tables to.
@@ -42,8 +43,8 @@ EXAMPLES = 5
 
 
 class Behind(NamedTuple):
-    """What is not up to date, as is usual where events arrive: hours of arrival, not sealed or balanced with all that
-    came to them, hours of flattened_events, days of aggregates."""
+    """What is not up to date, as is usual where events arrive: hours of arrival that something came to lately and that
+    are not sealed or balanced with it, hours of flattened_events, days of aggregates."""
 
     arrival_hours: list[datetime]
     event_hours: list[datetime]
@@ -69,7 +70,8 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
     """Check, over the tables and by identity, that nothing was lost, doubled or made up; status 1 if anything was.
 
     Judges the hours that are closed and the tables that are up to date, and says what is not: ./run materialize
-    brings it up to date.
+    brings it up to date. An hour whose files changed is given two hours to be settled, and judged after that as it is:
+    a file that is removed may show only then.
     """
     settings = table_settings()
     if settings.deployment == "local" and not settings.lake.is_dir():
@@ -91,11 +93,12 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
     if any(behind):
         arrivals, hours, days = len(behind.arrival_hours), len(behind.event_hours), len(behind.days)
         click.echo(
-            f"not judged: {arrivals} hours of arrival, open or with files that came since they were sealed; "
+            f"not judged: {arrivals} hours of arrival, whose files changed lately and which are not settled since; "
             f"{hours} hours and {days} days of event time that ./run materialize is to do", err=True,
         )  # fmt: skip
     if as_json:
-        click.echo(json.dumps({verdict.promise: verdict._asdict() for verdict in verdicts}, default=str))
+        promises = {verdict.promise: verdict._asdict() for verdict in verdicts}
+        click.echo(json.dumps({"promises": promises, "not_judged": behind._asdict()}, default=str))
     else:
         _show(verdicts)
     if any(verdict.broken for verdict in verdicts):
@@ -103,7 +106,8 @@ def verify(with_open: bool, acknowledged: Path | None, as_json: bool) -> None:
 
 
 def _behind(lake: Lake) -> Behind:
-    return Behind(pending.stale_hours(lake), pending.event_hours(lake), list(pending.days(lake)))
+    unsettled = pending.unsettled_hours(lake, datetime.now(UTC) - SETTLED_WITHIN)
+    return Behind(unsettled, pending.event_hours(lake), list(pending.days(lake)))
 
 
 @contextmanager

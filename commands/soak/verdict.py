@@ -54,7 +54,7 @@ def judge(target: Target, acknowledged: Path | None = None) -> list[Finding]:
     verified = target.run("commands", "verify", "--json", *whole)
     if not verified.stdout:
         return [*findings, _finding_of_run("./run verify does all of its work", verified)]
-    found = json.loads(verified.stdout)
+    found = json.loads(verified.stdout)["promises"]
     return findings + [Finding(PROMISES[name], each["broken"], each["examples"]) for name, each in found.items()]
 
 

@@ -60,7 +60,7 @@ def verified() -> None:
     """Hold the tables to every promise, by identity."""
     told = CliRunner().invoke(cli, ["verify", "--json"])
     assert told.exit_code == 0, told.output
-    assert {verdict["broken"] for verdict in json.loads(told.stdout).values()} == {0}
+    assert {verdict["broken"] for verdict in json.loads(told.stdout)["promises"].values()} == {0}
 
 
 def test_what_the_transform_failed_is_made_good_by_a_replay(aws_platform: Platform, transform: Transform) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from clickstream_assets.enriched.seal import ARRIVALS
 from resources.lake import DirectoryLake
-from streaming.domain.layout import hour_of
+from streaming.domain.layout import hour_of, hour_prefix
 from streaming.domain.tables import ENRICHED_EVENTS, EVENT_LEDGER
 from streaming.edges.event_stream import DELIVERY, EVENTS
 from streaming.edges.streams import open_event_stream
@@ -98,7 +99,9 @@ def test_a_file_that_comes_late_to_a_sealed_hour_is_not_judged_before_it_is_reop
 
     assert _broken(environment, "--open", status=1).keys() >= {"records_lost", "hours_miscounted"}
     assert _broken(environment, status=0) == {}
-    assert "not judged: 1 hours of arrival" in _verify(environment, status=0).stderr
+    told = _verify(environment, "--json", status=0)
+    assert "not judged: 1 hours of arrival" in told.stderr
+    assert json.loads(told.stdout)["not_judged"] == {"arrival_hours": [str(sealed)], "event_hours": [], "days": []}
     _run(environment, "materialize", status=0)
     assert _broken(environment, status=0) == _broken(environment, "--open", status=0) == {}
     assert "not judged" not in _verify(environment, status=0).stderr
@@ -122,14 +125,45 @@ def test_a_record_that_a_sealed_and_balanced_hour_lost_is_named(
     assert "not judged" not in _verify(environment, status=1).stderr
 
 
+def test_an_hour_whose_ledger_is_gone_for_hours_is_named(
+    environment: dict[str, str], lake: DirectoryLake, sealed: datetime
+) -> None:
+    ledger = lake.partition(EVENT_LEDGER, sealed)
+    assert ledger
+    ledger.unlink()
+    _unchanged_for_hours(lake, sealed)
+
+    assert _broken(environment, status=1).keys() == {"hours_not_in_ledger"}
+
+
+def test_a_file_that_a_balanced_hour_lost_hours_ago_is_named(
+    environment: dict[str, str], lake: DirectoryLake, sealed: datetime
+) -> None:
+    for raw in lake.list_hour("raw", sealed):
+        raw.unlink()
+    _unchanged_for_hours(lake, sealed)
+
+    broken = _broken(environment, status=1)
+
+    assert broken["records_unknown"]["broken"] == 2
+    assert broken["hours_miscounted"]["broken"] == 1
+
+
 def test_without_a_platform_or_a_lake_they_say_what_to_do(tmp_path: Path) -> None:
     environment = {"CLICKSTREAM_HOME": str(tmp_path)}
     assert "./run up" in _run(environment, "materialize", status=1)
     assert "CLICKSTREAM_HOME" in _run(environment, "verify", status=1)
 
 
+def _unchanged_for_hours(lake: DirectoryLake, hour: datetime) -> None:
+    """What came to an hour, or left it, did so longer ago than it is given to be settled."""
+    long_ago = (NOW - timedelta(hours=2, minutes=5)).timestamp()
+    for prefix in ARRIVALS:
+        os.utime(lake.path(hour_prefix(prefix, hour)), (long_ago, long_ago))
+
+
 def _broken(environment: dict[str, str], *options: str, status: int) -> dict[str, Any]:
-    verdicts: dict[str, Any] = json.loads(_verify(environment, "--json", *options, status=status).stdout)
+    verdicts: dict[str, Any] = json.loads(_verify(environment, "--json", *options, status=status).stdout)["promises"]
     return {promise: verdict for promise, verdict in verdicts.items() if verdict["broken"]}
 
 

@@ -344,8 +344,8 @@ class Platform:
         identities = self.home.with_suffix(".acknowledged")
         expected = self.accepted if accepted is None else accepted
         identities.write_text("".join(f"{identity}\n" for identity in expected))
-        broken = json.loads(self.run("verify", "--open", "--acknowledged", str(identities), "--json"))
-        assert not any(verdict["broken"] for verdict in broken.values())
+        verified = json.loads(self.run("verify", "--open", "--acknowledged", str(identities), "--json"))
+        assert not any(verdict["broken"] for verdict in verified["promises"].values())
         assert summary["balanced"]
         return summary
 

@@ -149,7 +149,7 @@ def test_door_sql_injection(platform: Platform) -> None:
     hostile_file = platform.home / "identities'; DROP VIEW raw_events; --"
     hostile_file.write_text("'); DROP VIEW raw_events; --\n")
     lost = json.loads(platform.run("verify", "--open", "--acknowledged", str(hostile_file), "--json", status=1))
-    assert [verdict["broken"] for verdict in lost.values() if verdict["broken"]] == [1]
+    assert [verdict["broken"] for verdict in lost["promises"].values() if verdict["broken"]] == [1]
     replayed = json.loads(platform.run("replay", "--json", "--record-id", "x') OR TRUE; DROP VIEW raw_events; --"))
     assert replayed["chosen"] == 0
     assert not list(platform.home.rglob("stolen.csv"))
