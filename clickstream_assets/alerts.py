@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 import dagster as dg
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from clickstream_assets.health import PlatformHealth
 from streaming.edges import webhook
+from streaming.edges.metrics import FiguresMissingError
 from streaming.runtime.health.alerts import Alert, Severity, active_alerts
 from streaming.settings import Settings
 
@@ -68,17 +70,22 @@ def alert_sensor(settings: Settings) -> dg.SensorDefinition:
     """The sensor, running by default."""
 
     @dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
-    def send_alerts(context: dg.SensorEvaluationContext, health: dg.ResourceParam[PlatformHealth]) -> dg.SensorResult:
+    def send_alerts(
+        context: dg.SensorEvaluationContext, health: dg.ResourceParam[PlatformHealth]
+    ) -> dg.SensorResult | dg.SkipReason:
         """What a person on call must know. The reason it gives for skipping lists the active alerts."""
         cursor = _read(context)
         failures = list(_failed_runs(context.instance, cursor.last_failure, settings))
-        alerts = active_alerts(health.measure(), settings)
-        health.publish({alert.name for alert in alerts})
+        try:
+            alerts = active_alerts(health.measure(), settings)
+        except FiguresMissingError as error:
+            return dg.SkipReason(f"what is wrong, nobody knows for now, and nothing is told: {error}")
         last_failure = failures[-1][0] if failures else cursor.last_failure
         changed = cursor.after(alerts, [notice for _, notice in failures], last_failure, datetime.now(UTC))
         for notice in changed.outbox[len(cursor.outbox) :]:
             context.log.warning(notice.text)
         left = _told(context, settings.alert_webhook, changed)
+        _publish(context, health, alerts)
         active = "; ".join(f"{alert.name}: {alert.summary}" for alert in alerts) or "no alert"
         return dg.SensorResult(
             skip_reason=dg.SkipReason(active),
@@ -123,6 +130,14 @@ def _told(context: dg.SensorEvaluationContext, url: str, cursor: AlertCursor) ->
             context.log.error(f"the webhook did not take {notice.alert}, it is tried again: {error}")
             return cursor.outbox[position:]
     return cursor.outbox[MOST_POSTS:]
+
+
+def _publish(context: dg.SensorEvaluationContext, health: PlatformHealth, alerts: Iterable[Alert]) -> None:
+    try:
+        health.publish({alert.name for alert in alerts})
+    except (BotoCoreError, ClientError) as error:
+        advice = "may Dagster's role do cloudwatch:PutMetricData, and does CloudWatch answer?"
+        context.log.warning(f"CloudWatch was not told of alerts, its alarms stay as they are; {advice} {error}")
 
 
 def _document(notice: Notice) -> dict[str, Any]:

@@ -28,10 +28,18 @@ class PlatformHealth(Protocol):
     """The health of a deployment."""
 
     def measure(self) -> Health:
-        """Measure now."""
+        """Measure now.
+
+        Raises:
+            FiguresMissingError: nobody knows for now, neither that something is wrong nor that it is well again.
+        """
 
     def publish(self, active: Collection[str]) -> None:
-        """Tell the deployment's own monitoring which alerts are active, by name."""
+        """Tell the deployment's own monitoring which alerts are active, by name.
+
+        Raises:
+            botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: it does not take it.
+        """
 
 
 class LocalHealth:
@@ -55,7 +63,7 @@ class AwsHealth:
         self._delivery = delivery
 
     def measure(self) -> Health:
-        return measure_on_aws(self._settings, self._lake.snapshot(), self._delivery.progress())
+        return measure_on_aws(self._settings, self._lake.snapshot(), self._delivery.told_progress())
 
     def publish(self, active: Collection[str]) -> None:
         told = (condition.name for condition in CONDITIONS if not condition.is_aws_own)

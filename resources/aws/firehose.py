@@ -157,12 +157,21 @@ class FirehoseDelivery:
         self._cloudwatch = client("cloudwatch")
 
     def progress(self) -> FirehoseProgress:
-        at = datetime.now(UTC).replace(second=0, microsecond=0) - METRICS_DELAY
+        """How far it is now; nobody knows while CloudWatch does not tell all."""
         try:
-            metrics = FirehoseMetrics(**read_figures(self._cloudwatch, self._metrics, at - WINDOW, at))
+            return self.told_progress()
         except FiguresMissingError as error:
             _log.warning("how far delivery is, nobody knows for now: %s", error)
             return FirehoseProgress(None)
+
+    def told_progress(self) -> FirehoseProgress:
+        """How far it is now, for whoever must tell what is not known from what is well.
+
+        Raises:
+            FiguresMissingError: CloudWatch does not tell all.
+        """
+        at = datetime.now(UTC).replace(second=0, microsecond=0) - METRICS_DELAY
+        metrics = FirehoseMetrics(**read_figures(self._cloudwatch, self._metrics, at - WINDOW, at))
         moment = delivered_up_to(metrics, at)
         # Kinesis took a record up to so much after its stamp, by which the lake has its hours.
         return FirehoseProgress(moment - MAX_STAMP_DRIFT if moment else None, records_come(metrics, at))

@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
 from clickstream_assets.alerts import alert_sensor
@@ -195,6 +196,56 @@ def test_the_sensor_tells_webhook_and_cloudwatch(
     assert sensor().startswith("ledger_red: 3 records are unaccounted for in ")
     assert published() == dict.fromkeys(names, 0.0) | {"ledger_red": 1.0}
     assert [(each["alert"], each["status"]) for each in webhook_server.documents] == [("ledger_red", "firing")]
+
+
+@pytest.fixture
+def session(aws: str, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
+    """The session that clients are made of, whose events are theirs."""
+    session = boto3.Session()
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+    return session
+
+
+def test_where_cloudwatch_does_not_tell_all_nothing_begins_and_nothing_ends(
+    sensor: Callable[[], str], write_ledger: WriteLedger, webhook_server: WebhookServer, session: boto3.Session
+) -> None:
+    write_ledger(LONG_AGO, "red", missing_records=3)
+    assert sensor().startswith("ledger_red")
+    write_ledger(LONG_AGO)
+    state, put = ["PartialData"], []
+
+    def answer(parsed: Any, **_: Any) -> None:
+        parsed["MetricDataResults"][0]["StatusCode"] = state[0]
+
+    session.events.register("after-call.cloudwatch.GetMetricData", answer)
+    session.events.register("before-call.cloudwatch.PutMetricData", lambda **_: put.append(1))
+
+    assert "PartialData" in sensor()
+    assert [each["status"] for each in webhook_server.documents] == ["firing"]
+    assert put == []
+    state[0] = "Complete"
+    assert sensor() == "no alert"
+    assert put == [1]
+    assert [each["status"] for each in webhook_server.documents] == ["firing", "resolved"]
+
+
+def test_the_webhook_is_told_where_cloudwatch_takes_nothing(
+    sensor: Callable[[], str],
+    write_ledger: WriteLedger,
+    webhook_server: WebhookServer,
+    session: boto3.Session,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutMetricData")
+
+    session.events.register("before-call.cloudwatch.PutMetricData", refuse)
+    write_ledger(LONG_AGO, "red", missing_records=3)
+    for _ in range(2):
+        assert sensor().startswith("ledger_red")
+
+    assert [each["status"] for each in webhook_server.documents] == ["firing"]
+    assert "cloudwatch:PutMetricData" in capfd.readouterr().err
 
 
 def test_alarms_are_on_what_is_published_and_on_nothing_else(sensor: Callable[[], str], lake: S3Lake) -> None:
