@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from botocore.exceptions import WaiterError
+from botocore.exceptions import ClientError, WaiterError
 
 from commands.aws.stacks import IN_REVIEW, NESTED, find_stack, resources
 from streaming.edges.aws import client
@@ -88,9 +88,24 @@ def changes(name: str, template: str, known: Collection[str], parameters: Mappin
     finally:
         if is_there:
             cloudformation.delete_change_set(ChangeSetName=change_set)
+            _wait_until_gone(change_set)
         else:  # of a new stack an empty shell, which has to be gone before the stack can be made
             cloudformation.delete_stack(StackName=name)
             cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig=_POLL)
+
+
+def _wait_until_gone(change_set: str) -> None:
+    """Wait for nested change sets to go, which takes longer than the answer; one that stays, sam tells."""
+    for _ in range(_POLL["MaxAttempts"]):
+        try:
+            status = client("cloudformation").describe_change_set(ChangeSetName=change_set)["Status"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("ChangeSetNotFound", "ValidationError"):
+                return
+            raise
+        if status == "DELETE_FAILED":
+            return
+        time.sleep(_POLL["Delay"])
 
 
 def _is_made(change_set: str) -> bool:

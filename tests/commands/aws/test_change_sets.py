@@ -96,7 +96,7 @@ def test_a_change_set_that_is_not_made_says_why_as_the_nested_one_knows_it(monke
     }
     inner = {"Status": "FAILED", "StatusReason": "Parameter Days must be a number"}
     with (
-        cloudformation(monkeypatch, *ASKED, told(failed), told(failed), told(inner, "lake"), FORGOTTEN),
+        cloudformation(monkeypatch, *ASKED, told(failed), told(failed), told(inner, "lake"), *FORGOTTEN),
         pytest.raises(SupervisorError, match="cannot tell what would change: Parameter Days must be a number"),
     ):
         changes(STACK, TEMPLATE, {"Shards", "Owner", "New"}, {"Shards": "4", "New": "1"})
@@ -104,7 +104,7 @@ def test_a_change_set_that_is_not_made_says_why_as_the_nested_one_knows_it(monke
 
 def test_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     same = {"Status": "FAILED", "StatusReason": "The submitted information didn't contain changes."}
-    with cloudformation(monkeypatch, *ASKED, told(same), told(same), FORGOTTEN):
+    with cloudformation(monkeypatch, *ASKED, told(same), told(same), *FORGOTTEN):
         assert changes(STACK, TEMPLATE, {"Shards", "Owner", "New"}, {"Shards": "4", "New": "1"}) == []
 
 
@@ -124,7 +124,8 @@ def test_a_stack_that_is_not_there_is_not_looked_into_and_leaves_no_shell(monkey
         assert changes(STACK, TEMPLATE, set(), {}) == [Change("Add", "", NESTED, "Streaming")]
 
 
-Step = tuple[str, dict[str, Any], dict[str, Any] | None]
+# An operation, its answer (None: there is no such change set), and how it is asked.
+Step = tuple[str, dict[str, Any] | None, dict[str, Any] | None]
 
 ANYHOW = {"ChangeSetName": ANY, "TemplateURL": TEMPLATE, "Capabilities": ANY, "Tags": ANY}
 ASKED: list[Step] = [
@@ -162,7 +163,11 @@ ASKED: list[Step] = [
         },
     ),
 ]
-FORGOTTEN: Step = ("delete_change_set", {}, {"ChangeSetName": arn("root")})
+FORGOTTEN: list[Step] = [
+    ("delete_change_set", {}, {"ChangeSetName": arn("root")}),
+    ("describe_change_set", {"Status": "DELETE_IN_PROGRESS"}, {"ChangeSetName": arn("root")}),
+    ("describe_change_set", None, {"ChangeSetName": arn("root")}),
+]
 
 
 def told(answer: dict[str, Any], name: str = "root") -> Step:
@@ -183,7 +188,7 @@ def account(
     ]  # fmt: skip
     steps = [told(root), told(root), told(nested, "streaming")]
     listed: Step = ("list_stack_resources", {"StackResourceSummaries": summaries}, None)
-    with cloudformation(monkeypatch, *ASKED, *steps, listed, FORGOTTEN):
+    with cloudformation(monkeypatch, *ASKED, *steps, listed, *FORGOTTEN):
         yield
 
 
@@ -193,7 +198,11 @@ def cloudformation(monkeypatch: pytest.MonkeyPatch, *steps: Step) -> Iterator[No
     asked = boto3.client("cloudformation", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
     with Stubber(asked) as stub:
         for operation, answer, expected in steps:
-            stub.add_response(operation, answer, expected)
+            if answer is None:
+                stub.add_client_error(operation, "ChangeSetNotFound", expected_params=expected)
+            else:
+                stub.add_response(operation, answer, expected)
+        monkeypatch.setitem(change_sets._POLL, "Delay", 0)
         for module in (stacks, change_sets):
             monkeypatch.setattr(module, "client", lambda service: asked)
         yield
