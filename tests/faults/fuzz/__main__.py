@@ -9,6 +9,7 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import atheris
 import click
@@ -27,6 +28,7 @@ with atheris.instrument_imports(include=["streaming"]):
 
 DICTIONARY = Path(__file__).with_name("records.dict")
 LONGEST_RECORD = 4096
+MOST_MEGABYTES = 1024  # more than at the start
 
 
 @settings(database=None, deadline=None)
@@ -81,6 +83,8 @@ def fuzz(seconds: int, runs: int, seed: int, artifacts: Path) -> None:
         options = {
             "seed": seed, "runs": runs, "max_total_time": seconds, "max_len": LONGEST_RECORD, "dict": DICTIONARY,
             "artifact_prefix": f"{artifacts}/", "timeout": 30, "print_final_stats": 1,
+            # A peak counts from the process that started this one: a large one would be over any limit at once.
+            "rss_limit_mb": getrusage(RUSAGE_SELF).ru_maxrss // 1024 + MOST_MEGABYTES,
         }  # fmt: skip
         atheris.Setup([sys.argv[0], *(f"-{name}={value}" for name, value in options.items()), corpus], try_input)
         atheris.Fuzz()
